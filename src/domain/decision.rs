@@ -1,0 +1,116 @@
+//! Policy's answer. A denial is an answer, not an error; and the answer for a set is the strictest of its parts.
+
+use super::{ApprovalRule, DecisionId, Digest, Timestamp, Ttl};
+
+/// A policy that determined a decision.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct PolicyRef {
+    /// Its `@id`.
+    pub id: String,
+    /// Its `@reason`, for people.
+    pub reason: String,
+}
+
+/// The limits a decision attaches to what it permits: longest life, approval rule, conditions.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Terms {
+    /// The longest life of one credential.
+    pub max_ttl: Ttl,
+    /// Who must agree first, if anybody.
+    pub approval: Option<ApprovalRule>,
+}
+
+/// Why the answer is no.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Denial {
+    /// No policy permits it.
+    NotPermitted,
+    /// A policy forbids it.
+    Forbidden,
+    /// A policy failed to evaluate; anything might have been meant, so nothing is permitted.
+    PolicyError {
+        /// The policies that failed, with what went wrong.
+        errors: Vec<String>,
+    },
+}
+
+impl Denial {
+    /// The wire word.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotPermitted => "not_permitted",
+            Self::Forbidden => "forbidden",
+            Self::PolicyError { .. } => "policy_error",
+        }
+    }
+}
+
+/// The three answers.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Outcome {
+    /// Yes, within these terms.
+    Permit(Terms),
+    /// Yes, once the rule in these terms is satisfied.
+    RequireApproval(Terms),
+    /// No.
+    Deny(Denial),
+}
+
+impl Outcome {
+    /// The wire word.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Permit(_) => "permit",
+            Self::RequireApproval(_) => "require_approval",
+            Self::Deny(_) => "deny",
+        }
+    }
+
+    /// The strictest of two answers: a denial beats a person's yes beats a permit; a policy error beats any other denial;
+    /// lives shrink to the shorter, and both approval rules must be satisfied. Commutative up to the order inside lists.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Deny(Denial::PolicyError { mut errors }), Self::Deny(Denial::PolicyError { errors: more })) => {
+                errors.extend(more);
+                Self::Deny(Denial::PolicyError { errors })
+            }
+            (error @ Self::Deny(Denial::PolicyError { .. }), _)
+            | (_, error @ Self::Deny(Denial::PolicyError { .. })) => error,
+            (forbidden @ Self::Deny(Denial::Forbidden), _) | (_, forbidden @ Self::Deny(Denial::Forbidden)) => {
+                forbidden
+            }
+            (denied @ Self::Deny(_), _) | (_, denied @ Self::Deny(_)) => denied,
+            (Self::RequireApproval(one) | Self::Permit(one), Self::RequireApproval(two) | Self::Permit(two)) => {
+                let max_ttl = one.max_ttl.min(two.max_ttl);
+                let approval = match (one.approval, two.approval) {
+                    (Some(one), Some(two)) => Some(one.and(two)),
+                    (rule, None) | (None, rule) => rule,
+                };
+                match approval {
+                    Some(rule) => Self::RequireApproval(Terms { max_ttl, approval: Some(rule) }),
+                    None => Self::Permit(Terms { max_ttl, approval: None }),
+                }
+            }
+        }
+    }
+}
+
+/// Policy's answer to one access request: permit, require approval, or deny, with the policies that determined it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Its id.
+    pub id: DecisionId,
+    /// The answer.
+    pub outcome: Outcome,
+    /// The policies that determined it, in order of id.
+    pub determining: Vec<PolicyRef>,
+    /// The bundle in force.
+    pub bundle: Digest,
+    /// The complete input as canonical JSON, from which the decision can be replayed: one question for each scope.
+    pub input: String,
+    /// When it was made.
+    pub at: Timestamp,
+}

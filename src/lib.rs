@@ -1,0 +1,8 @@
+//! Hallpass, a just-in-time credential broker for AI agents and other non-human identities.
+
+pub mod domain;
+pub mod identity;
+pub mod minter;
+pub mod policy;
+pub mod store;
+pub mod sys;

@@ -1,0 +1,2 @@
+//! Hallpass.
+fn main() {}

@@ -1,0 +1,153 @@
+//! Minters: they make and end credentials, each in one backend. The contract is here; each kind is one file, and
+//! `registry.rs` is the only place that knows them all.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
+use crate::sys::SecretString;
+
+/// What a minter is asked to make: scopes with their catalogue entries, for one lease.
+#[derive(Debug, Clone)]
+pub struct MintOrder<'a> {
+    /// The lease; becomes the credential's external name. Not part of the plan's digest.
+    pub lease: LeaseId,
+    /// The task. Not part of the plan's digest.
+    pub task: TaskId,
+    /// Who will hold it.
+    pub agent: &'a AgentId,
+    /// On whose behalf, as the agent asserts.
+    pub beneficiary: Option<&'a str>,
+    /// Each scope with its entry; all of one backend and one bucket, never empty.
+    pub scopes: Vec<(&'a Scope, &'a CatalogueEntry)>,
+    /// How long one credential lives. Part of the plan's digest.
+    pub ttl: Ttl,
+    /// The present. Not part of the plan's digest.
+    pub now: Timestamp,
+    /// When it must end: `now + ttl`, or the grant's end if that is earlier. Not part of the plan's digest.
+    pub ends_at: Timestamp,
+    /// The public key to bind it to, as canonical JWK JSON. Part of the plan's digest.
+    pub confirmation_key: Option<&'a str>,
+}
+
+/// What was minted. The material leaves the process once and is never stored.
+pub struct Minted {
+    /// The credential as its holder gets it: a `type` word and named values, e.g. `jwt` and `access_token`.
+    pub kind: &'static str,
+    /// Named values of the credential; some are secret, so all are treated so.
+    pub values: BTreeMap<&'static str, SecretString>,
+    /// The first sixteen hexadecimal digits of the secret's SHA-256.
+    pub fingerprint: String,
+}
+
+/// What asking a backend to end a credential achieved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoked {
+    /// It does not work any more; the text says how we know.
+    Gone(String),
+    /// The backend cannot end it at once; it ends by then.
+    EndsBy(Timestamp),
+}
+
+/// Whether a backend still honours a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// It does.
+    Honoured,
+    /// It does not.
+    Refused,
+    /// It cannot be asked.
+    Unknown,
+}
+
+/// What a backend holds that carries our mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inventory {
+    /// These handles, and no others.
+    Complete(Vec<Handle>),
+    /// This backend cannot list.
+    Unlistable,
+}
+
+/// How surely and how fast a backend can end a credential, told before it is minted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revocability {
+    /// How, in words, e.g. `introspection answers inactive at once`.
+    pub how: &'static str,
+    /// `immediate`, `within_seconds`, `within_minutes`, or `at_native_end`.
+    pub strength: &'static str,
+}
+
+/// What went wrong, named for what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// The backend did not answer; try again later. It may have acted.
+    #[error("the backend is unavailable: {0}")]
+    Unavailable(String),
+    /// The backend refuses; an operator must look at it.
+    #[error("the backend refused: {0}")]
+    Refused(String),
+    /// This backend cannot express what is asked; ask for something else.
+    #[error("the backend cannot express it: {0}")]
+    Unsupported(String),
+    /// The catalogue entry or the settings are wrong; an operator must mend them.
+    #[error("misconfigured: {0}")]
+    Misconfigured(String),
+}
+
+/// Mints and ends credentials in one backend.
+#[async_trait]
+pub trait Minter: Send + Sync {
+    /// Its kind, e.g. `jwt`.
+    fn kind(&self) -> &'static str;
+
+    /// Whether minting needs no outside call, so that intent and fact can be committed together before delivery.
+    fn is_offline(&self) -> bool {
+        false
+    }
+
+    /// How it can end what it mints.
+    fn revocability(&self) -> Revocability;
+
+    /// Scopes may share one credential when their entries fall into the same bucket (e.g. the same audience).
+    fn bucket(&self, entry: &CatalogueEntry) -> Result<String, MintError>;
+
+    /// Work out what would be minted. Pure: no I/O, same order in, same plan out; the digest covers the effect only.
+    ///
+    /// # Errors
+    /// [`MintError::Unsupported`] or [`MintError::Misconfigured`].
+    fn plan(&self, order: &MintOrder<'_>) -> Result<MintPlan, MintError>;
+
+    /// Make it so, not yet usable where the backend can do that. Safe to repeat for the same plan.
+    ///
+    /// # Errors
+    /// [`MintError`]; after `Unavailable` the backend may have acted.
+    async fn mint(&self, plan: &MintPlan) -> Result<Minted, MintError>;
+
+    /// Let it work, once the fact is durable. Most backends have nothing to do.
+    ///
+    /// # Errors
+    /// [`MintError`].
+    async fn activate(&self, _handle: &Handle) -> Result<(), MintError> {
+        Ok(())
+    }
+
+    /// End it. Safe to repeat, and safe when nothing was ever minted.
+    ///
+    /// # Errors
+    /// [`MintError`]; it may still work, and must be tried again.
+    async fn revoke(&self, handle: &Handle) -> Result<Revoked, MintError>;
+
+    /// Ask the backend whether it still honours it. Never guesses.
+    ///
+    /// # Errors
+    /// [`MintError`].
+    async fn probe(&self, handle: &Handle) -> Result<Probe, MintError>;
+
+    /// What the backend holds that carries our deployment's mark, where it can list.
+    ///
+    /// # Errors
+    /// [`MintError`].
+    async fn inventory(&self) -> Result<Inventory, MintError>;
+}

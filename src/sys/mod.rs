@@ -1,0 +1,11 @@
+//! Floor 1: the only room that touches the machine: the clock, randomness, secret memory, keys, and the one outgoing HTTP
+//! client. Everything above takes these as arguments, so that a test can hold them still.
+
+mod clock;
+mod entropy;
+mod hash;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
+pub use hash::{canonical_json, fingerprint, sha256};
+pub use secrecy::{ExposeSecret, SecretString};
