@@ -1,5 +1,7 @@
 //! Hallpass, a just-in-time credential broker for AI agents and other non-human identities.
 
+pub mod api;
+pub mod broker;
 pub mod domain;
 pub mod identity;
 pub mod minter;

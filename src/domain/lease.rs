@@ -43,7 +43,7 @@ pub enum LeaseState {
     Live {
         /// Since when.
         minted_at: Timestamp,
-        /// The first sixteen hexadecimal digits of the secret's SHA-256, to recognise it by.
+        /// The secret's SHA-256 in hexadecimal, to recognise it by.
         fingerprint: String,
     },
     /// It must not work any more; the backend is being told.

@@ -82,5 +82,7 @@ words! {
         Undelivered = "undelivered",
         /// The mint did not complete.
         Aborted = "aborted",
+        /// Nothing the task asked for was permitted.
+        Denied = "denied",
     }
 }

@@ -37,7 +37,7 @@ pub struct Minted {
     pub kind: &'static str,
     /// Named values of the credential; some are secret, so all are treated so.
     pub values: BTreeMap<&'static str, SecretString>,
-    /// The first sixteen hexadecimal digits of the secret's SHA-256.
+    /// The secret's SHA-256 in hexadecimal (`sys::fingerprint`).
     pub fingerprint: String,
 }
 

@@ -13,12 +13,11 @@ pub fn sha256(bytes: impl AsRef<[u8]>) -> Digest {
     Digest::from_bytes(out)
 }
 
-/// The first sixteen hexadecimal digits of a secret's SHA-256: enough to recognise it, useless to anybody else, as our
-/// secrets have at least 128 random bits.
+/// What a secret is recognised by: its SHA-256 in 64 hexadecimal digits. Useless to anybody who does not hold the secret, as
+/// ours have at least 128 random bits.
 #[must_use]
 pub fn fingerprint(secret: &str) -> String {
-    let digest = sha256(secret);
-    data_encoding::HEXLOWER.encode(digest.as_bytes().first_chunk::<8>().map_or(&[][..], |eight| &eight[..]))
+    data_encoding::HEXLOWER.encode(sha256(secret).as_bytes())
 }
 
 /// Canonical JSON (RFC 8785).

@@ -1,0 +1,152 @@
+//! Everything that can go wrong, as a table: the slug that names it, its HTTP status, its title, and what an agent should do.
+//! Each slug has a page of the same name in `docs/problems/`. Shapes are those of RFC 9457.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::AgentAction;
+
+/// An error as the API answers it: `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A stable URI that ends in the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code: one of a closed list.
+    pub code: String,
+    /// What it is, always the same for one code.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened this time and what to do next.
+    pub detail: String,
+    /// Names this request in our logs.
+    pub request_id: String,
+    /// What an agent should do next.
+    #[schema(value_type = String)]
+    pub agent_action: AgentAction,
+    /// One word that says more, where the caller may know it, e.g. `own_request`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why policy said no.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub because: Vec<String>,
+    /// The task it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// The decision it follows from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
+}
+
+macro_rules! problems {
+    ($($(#[$meta:meta])* $variant:ident = $slug:literal, $status:literal, $action:ident, $title:literal;)+) => {
+        /// What can go wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ProblemKind { $($(#[$meta])* $variant),+ }
+
+        impl ProblemKind {
+            /// Every kind.
+            pub const ALL: &'static [ProblemKind] = &[$(ProblemKind::$variant),+];
+
+            /// The slug: the code on the wire and the name of the page.
+            #[must_use]
+            pub const fn slug(self) -> &'static str {
+                match self { $(ProblemKind::$variant => $slug),+ }
+            }
+
+            /// The HTTP status.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { $(ProblemKind::$variant => $status),+ }
+            }
+
+            /// What it is, in one sentence.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(ProblemKind::$variant => $title),+ }
+            }
+
+            /// What an agent should do.
+            #[must_use]
+            pub const fn agent_action(self) -> AgentAction {
+                match self { $(ProblemKind::$variant => AgentAction::$action),+ }
+            }
+        }
+    };
+}
+
+problems! {
+    /// The request cannot be read.
+    InvalidRequest = "invalid-request", 400, Stop, "The request cannot be read";
+    /// A scope cannot be read, or the catalogue lacks it.
+    ScopeInvalid = "scope-invalid", 400, Narrow, "A scope is not in the catalogue or is written wrongly";
+    /// A scope cannot be expressed by its backend.
+    ScopeUnmappable = "scope-unmappable", 422, Narrow, "The backend cannot express what is asked for";
+    /// A scope lies outside the ceiling.
+    ScopeAboveCeiling = "scope-above-ceiling", 403, Narrow, "A scope lies above what this task or agent may ever hold";
+    /// The life asked for is too long.
+    TtlTooLong = "ttl-too-long", 422, Narrow, "The life asked for is longer than allowed";
+    /// The purpose cannot be used.
+    PurposeInvalid = "purpose-invalid", 400, Stop, "The purpose is empty or too long";
+    /// A text has characters that deceive.
+    PurposeForbiddenCharacters = "purpose-forbidden-characters", 400, Stop, "A text has characters that a reader cannot see";
+    /// The identity token was not accepted.
+    InvalidToken = "invalid-token", 401, Stop, "The identity token was not accepted";
+    /// The issuer's keys cannot be had.
+    IssuerUnavailable = "issuer-unavailable", 503, RetryLater, "The identity issuer cannot be reached";
+    /// The agent is suspended.
+    AgentSuspended = "agent-suspended", 403, Stop, "This agent is suspended";
+    /// Policy says no.
+    PolicyDenied = "policy-denied", 403, Stop, "Policy does not permit this";
+    /// A policy failed to evaluate.
+    PolicyError = "policy-error", 403, Stop, "A policy could not be evaluated, so nothing is permitted";
+    /// Policy or a control changed in between.
+    PolicyChanged = "policy-changed", 409, RetryLater, "Policy changed while this was being decided";
+    /// A policy bundle was refused.
+    PolicyInvalid = "policy-invalid", 422, Stop, "The policy bundle is not valid";
+    /// The caller may not do this.
+    Forbidden = "forbidden", 403, Stop, "You may not do this";
+    /// The verdict is about something else than what would be minted now.
+    ApprovalMismatch = "approval-mismatch", 409, RetryLater, "The request is not what you were shown";
+    /// The request waits no more.
+    AlreadyDecided = "already-decided", 409, Stop, "The request is already decided";
+    /// One's own request.
+    SelfApprovalForbidden = "self-approval-forbidden", 403, AskHuman, "You may not decide your own request";
+    /// In none of the rule's groups.
+    NotAnApprover = "not-an-approver", 403, AskHuman, "You are not among those who may decide this request";
+    /// Too many requests wait.
+    TooManyPending = "too-many-pending", 429, Wait, "Too many of this agent's requests wait for a person";
+    /// Too many leases live.
+    TooManyLeases = "too-many-leases", 429, RetryLater, "This agent holds too many credentials";
+    /// The key was used for another request.
+    IdempotencyConflict = "idempotency-conflict", 422, Stop, "The Idempotency-Key was used for a different request";
+    /// The same request is under way.
+    InProgress = "in-progress", 409, RetryLater, "The same request is being worked on";
+    /// The task is closed.
+    TaskClosed = "task-closed", 409, Stop, "The task is closed";
+    /// The kill switch is thrown.
+    KillSwitchActive = "kill-switch-active", 503, Stop, "The kill switch is thrown";
+    /// The backend does not answer.
+    BackendUnavailable = "backend-unavailable", 503, RetryLater, "The backend cannot be reached";
+    /// The backend refuses.
+    BackendRejected = "backend-rejected", 502, AskHuman, "The backend refused";
+    /// The database cannot be written: no log, no credential.
+    StorageUnavailable = "storage-unavailable", 503, RetryLater, "The broker cannot write its records";
+    /// Too many requests.
+    RateLimited = "rate-limited", 429, RetryLater, "Too many requests";
+    /// Too much work.
+    Overloaded = "overloaded", 503, RetryLater, "The broker is overloaded";
+    /// Nothing there that this caller may know of.
+    NotFound = "not-found", 404, Stop, "There is no such thing";
+    /// The path exists, the method does not.
+    MethodNotAllowed = "method-not-allowed", 405, Stop, "This path does not take this method";
+    /// The body is not JSON.
+    UnsupportedMediaType = "unsupported-media-type", 415, Stop, "The body is not application/json in UTF-8";
+    /// The body is too large.
+    BodyTooLarge = "body-too-large", 413, Narrow, "The body is larger than 64 KiB";
+    /// A stored record breaks a rule.
+    IntegrityViolation = "integrity-violation", 500, AskHuman, "A stored record breaks a rule";
+    /// A fault of ours.
+    Internal = "internal", 500, RetryLater, "Something went wrong in the broker";
+}
