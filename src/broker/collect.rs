@@ -1,0 +1,148 @@
+//! Collecting: mint what has been granted since. Policy is asked again and the plan made again before anything is minted; what
+//! differs from what was decided is not minted.
+
+use std::collections::BTreeSet;
+
+use super::evaluate::{Asking, current_digest, voters};
+use super::facts::Record;
+use super::idempotency::Once;
+use super::mint::{Begun, Ready};
+use super::open_task::{MAX_TRIES, note_decision};
+use super::{AgentCaller, Broker, BrokerError};
+use crate::api::TaskAnswer;
+use crate::domain::{Actor, AccessRequest, Agent, EndCause, Grant, Outcome, Task, Timestamp};
+use crate::policy::Bundle;
+use crate::store::{Control, LeaseFilter, StoreError};
+
+impl Broker {
+    /// Mint and deliver what this task may hold and does not: after an approval, or anew after expiry.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn collect(
+        &self,
+        caller: &AgentCaller,
+        task: &str,
+        idempotency_key: Option<String>,
+    ) -> Result<TaskAnswer, BrokerError> {
+        let route = format!("POST /v1/tasks/{task}/credentials");
+        let once = Once::new(&caller.agent, &route, &(), idempotency_key)?;
+        for _ in 0..MAX_TRIES {
+            match self.try_collect(caller, task, &once).await {
+                Err(BrokerError::Changed) => {}
+                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => return self.replay(&once).await,
+                done => return done,
+            }
+        }
+        Err(BrokerError::Changed)
+    }
+
+    async fn try_collect(&self, caller: &AgentCaller, task: &str, once: &Once) -> Result<TaskAnswer, BrokerError> {
+        let (bundle, control) = self.standing()?;
+        let agent = self.standing_agent(&bundle, &caller.agent)?;
+        let task = self.open_task_of(caller, task).await?;
+        self.grant_what_is_agreed(&bundle, agent, &task).await?;
+        let now = self.clock.now();
+        let held = self.grants_held(&task, now).await?;
+        let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
+        let mut tx = self.store.begin("credential.collect");
+        let mut begun: Vec<(Grant, Begun)> = Vec::new();
+        let mut refused = Vec::new();
+        for grant in self.store.list_grants_of_task(task.id).await? {
+            if !grant.is_live(now) || held.contains(&grant.id) {
+                continue;
+            }
+            match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await? {
+                Some(one) => begun.push((grant, one)),
+                None => refused.push(grant),
+            }
+        }
+        for grant in refused {
+            self.end_grant(grant, EndCause::PolicyChanged, Actor::Broker, Some("policy or plan differs now")).await?;
+        }
+        if begun.is_empty() {
+            return self.answer_stored(&task).await;
+        }
+        once.record(&mut tx, task.id.to_string(), now);
+        tx.expect_control(&control);
+        tx.check_task(&task);
+        tx.limit_usage(&agent.id, agent.limits.live_leases, agent.limits.pending_requests);
+        for (grant, one) in &begun {
+            tx.check_grant(grant);
+            tx.insert_lease(one.lease());
+        }
+        if let Err(error) = record.commit(tx).await {
+            return Err(self.settle_store_error_for(error, agent).await);
+        }
+        let mut ready: Vec<Ready> = Vec::with_capacity(begun.len());
+        let mut failed = None;
+        for (grant, one) in begun {
+            match self.finish_mint(one, &task, &grant, control.clone()).await {
+                Ok(one) => ready.push(one),
+                Err(error) => failed = Some(error),
+            }
+        }
+        let mut answer = self.answer_stored(&task).await?;
+        self.add_credentials(&mut answer, ready, failed.as_ref());
+        Ok(answer)
+    }
+
+    /// The grants of a task that have a credential which works or is being minted.
+    async fn grants_held(&self, task: &Task, now: Timestamp) -> Result<BTreeSet<crate::domain::GrantId>, BrokerError> {
+        let filter = LeaseFilter { task: Some(task.id), live: Some(true), ..LeaseFilter::default() };
+        let leases = self.store.list_leases(&filter, None, 200).await?;
+        Ok(leases.iter().filter(|lease| now < lease.ends_at).map(|lease| lease.grant).collect())
+    }
+
+    /// Ask policy again and make the plan again; `None` when either says something else now than when the grant was given.
+    async fn begin_collect(
+        &self,
+        bundle: &Bundle,
+        agent: &Agent,
+        task: &Task,
+        grant: &Grant,
+        now: Timestamp,
+        record: &mut Record<'_>,
+    ) -> Result<Option<Begun>, BrokerError> {
+        let request = self.store.find_request(grant.request).await?.ok_or(BrokerError::NotFound("request"))?;
+        let key = request.confirmation_key.as_deref();
+        let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
+        let (plan, digest) = current_digest(self, &asking, &request)?;
+        let approvals = self.store.list_approvals(request.id).await?;
+        let voters = voters(bundle, agent, task, digest, &approvals);
+        let asking = Asking { voters: &voters, ..asking };
+        let decision = self.reevaluate(&asking, &request.scopes, request.ttl)?;
+        let permitted = matches!(&decision.outcome, Outcome::Permit(terms) if grant.ttl <= terms.max_ttl);
+        if !permitted || plan.digest != grant.plan {
+            return Ok(None);
+        }
+        note_decision(&request, &decision, record);
+        let lease = self.ids.lease();
+        let pairs = request
+            .scopes
+            .iter()
+            .map(|scope| Ok((scope, bundle.catalogue().check(scope)?)))
+            .collect::<Result<Vec<_>, BrokerError>>()?;
+        let plan = self.plan(&asking, &grant.backend, pairs, grant.ttl, lease, grant.credential_end(now))?;
+        self.begin_mint(lease, grant, plan, &asking, record).await.map(Some)
+    }
+
+    /// Grant requests that enough people have agreed to. Normally the last verdict does so; two people at the same moment may
+    /// each have seen only their own.
+    async fn grant_what_is_agreed(&self, bundle: &Bundle, agent: &Agent, task: &Task) -> Result<(), BrokerError> {
+        let pending: Vec<AccessRequest> = self
+            .store
+            .list_requests_of_task(task.id)
+            .await?
+            .into_iter()
+            .filter(|request| request.pending().is_some())
+            .collect();
+        for request in pending {
+            let approvals = self.store.list_approvals(request.id).await?;
+            if !approvals.is_empty() {
+                self.grant_if_permitted(bundle, agent, task, request, &approvals, Actor::Broker).await?;
+            }
+        }
+        Ok(())
+    }
+}

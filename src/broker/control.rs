@@ -1,0 +1,170 @@
+//! What stands at this moment: the control row as last seen, the policy bundle that goes with it, and the agents that are
+//! suspended. A commit that mints names what it saw; the store refuses it if anything has changed, and we look again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::facts::Record;
+use super::{Broker, BrokerError, OperatorCaller};
+use crate::domain::{Actor, Agent, AgentId, Digest, EventKind, Subjects};
+use crate::policy::Bundle;
+use crate::store::{Control, StoreError};
+
+/// What stands, as this process last saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub control: Control,
+    /// Suspended agents, with the reason.
+    pub suspended: BTreeMap<AgentId, String>,
+}
+
+impl Broker {
+    /// The bundle in force and the control row that names it.
+    ///
+    /// # Errors
+    /// [`BrokerError::KillSwitch`] while the kill switch is thrown.
+    pub(super) fn standing(&self) -> Result<(Arc<Bundle>, Control), BrokerError> {
+        let standing = self.standing.load();
+        if standing.control.killed {
+            return Err(BrokerError::KillSwitch);
+        }
+        Ok((self.policy.current(), standing.control.clone()))
+    }
+
+    /// The agent as the bundle has it.
+    ///
+    /// # Errors
+    /// [`BrokerError::AgentSuspended`], or [`BrokerError::IdentityRefused`] when the bundle has it no more.
+    pub(super) fn standing_agent<'b>(&self, bundle: &'b Bundle, agent: &AgentId) -> Result<&'b Agent, BrokerError> {
+        if self.standing.load().suspended.contains_key(agent) {
+            return Err(BrokerError::AgentSuspended { agent: agent.to_string() });
+        }
+        bundle.agent(agent).ok_or(BrokerError::IdentityRefused)
+    }
+
+    /// Whether an agent is suspended.
+    pub(super) fn is_suspended(&self, agent: &AgentId) -> bool {
+        self.standing.load().suspended.contains_key(agent)
+    }
+
+    /// Read the control row and what hangs on it again: suspended agents, and the bundle if another replica changed it.
+    ///
+    /// # Errors
+    /// When the store does not answer, or the bundle it names is not in it.
+    pub async fn look_again(&self) -> Result<(), BrokerError> {
+        let control = self.store.control().await?;
+        if let Some(digest) = control.bundle.filter(|digest| *digest != self.policy.current().digest()) {
+            let stored = self.store.find_bundle(digest).await?;
+            let stored = stored.ok_or_else(|| BrokerError::Internal(format!("bundle {digest} is not in the store")))?;
+            let files = serde_json::from_str(&stored.files_json)
+                .map_err(|error| BrokerError::Internal(format!("bundle {digest}: {error}")))?;
+            let bundle = Bundle::from_files(files).map_err(|error| BrokerError::Internal(error.to_string()))?;
+            self.policy.swap(bundle);
+        }
+        let suspended = self.store.list_suspended().await?;
+        let suspended = suspended.into_iter().map(|row| (row.agent, row.reason)).collect();
+        self.standing.store(Arc::new(Standing { control, suspended }));
+        Ok(())
+    }
+
+    /// Translate a refused commit; when the control row has changed, look again first, so that the caller can start over.
+    pub(super) async fn settle_store_error(&self, error: StoreError) -> BrokerError {
+        match error {
+            StoreError::ControlChanged(control) => match self.look_again().await {
+                Ok(()) if control.killed => BrokerError::KillSwitch,
+                Ok(()) => BrokerError::Changed,
+                Err(error) => error,
+            },
+            StoreError::Conflict { table: table @ ("idempotency" | "token_seen") } => {
+                BrokerError::Store(StoreError::Conflict { table })
+            }
+            StoreError::Conflict { .. } => BrokerError::Changed,
+            other @ (StoreError::Unavailable(_)
+            | StoreError::Unknown(_)
+            | StoreError::LimitReached(_)
+            | StoreError::Corrupt(_)) => BrokerError::Store(other),
+        }
+    }
+
+    /// The same for a commit that counts against an agent's limits.
+    pub(super) async fn settle_store_error_for(&self, error: StoreError, agent: &Agent) -> BrokerError {
+        match error {
+            StoreError::LimitReached("pending_requests") => BrokerError::TooManyPending(agent.limits.pending_requests),
+            StoreError::LimitReached(_) => BrokerError::TooManyLeases(agent.limits.live_leases),
+            other => self.settle_store_error(other).await,
+        }
+    }
+
+    /// Put a bundle into force: keep its text, name it in the control row, then swap it in. The same bundle again is no change.
+    ///
+    /// # Errors
+    /// When the store does not take it; the old bundle stays in force.
+    pub async fn activate_bundle(&self, bundle: Bundle, actor: Actor) -> Result<Digest, BrokerError> {
+        let digest = bundle.digest();
+        let before = self.store.control().await?;
+        if before.bundle == Some(digest) && self.policy.current().digest() == digest {
+            return Ok(digest);
+        }
+        let files = serde_json::to_string(bundle.files()).map_err(|error| BrokerError::Internal(error.to_string()))?;
+        let now = self.clock.now();
+        let mut tx = self.store.begin("policy.activate");
+        tx.insert_bundle(digest, &files, now);
+        tx.set_control(&before, &Control { bundle: Some(digest), ..before.clone() });
+        let mut record = Record::new(&self.ids, now, actor);
+        let previous = before.bundle.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+        record.note(EventKind::PolicyChanged, Subjects::default(), [
+            ("bundle", digest.to_string().into()),
+            ("previous", previous.into()),
+        ]);
+        match record.commit(tx).await {
+            Ok(()) => {}
+            Err(error) => return Err(self.settle_store_error(error).await),
+        }
+        self.policy.swap(bundle);
+        self.look_again().await?;
+        tracing::info!(policy.bundle = %digest, "policy bundle in force");
+        self.wake_sweeps();
+        Ok(digest)
+    }
+
+    /// Record that a bundle was refused; the old one stays in force.
+    pub async fn reject_bundle(&self, why: &str, actor: Actor) -> Result<(), BrokerError> {
+        let mut record = Record::new(&self.ids, self.clock.now(), actor);
+        let in_force = self.policy.current().digest();
+        record.note(EventKind::PolicyChangeRejected, Subjects::default(), [
+            ("in_force", in_force.to_string().into()),
+            ("why", why.chars().take(2000).collect::<String>().into()),
+        ]);
+        metrics::counter!("hallpass_policy_rejected_total").increment(1);
+        tracing::error!(policy.bundle = %in_force, why, "a policy bundle was refused; the one in force stays");
+        Ok(record.commit(self.store.begin("policy.reject")).await?)
+    }
+
+    /// Throw or release the kill switch. From the commit on nothing is minted, on any replica, until it is released.
+    pub(super) async fn set_kill_switch(
+        &self,
+        caller: &OperatorCaller,
+        killed: bool,
+        reason: &str,
+    ) -> Result<(), BrokerError> {
+        for _ in 0..super::open_task::MAX_TRIES {
+            let before = self.store.control().await?;
+            let after = Control { killed, kill_epoch: before.kill_epoch.saturating_add(1), ..before.clone() };
+            let kind = if killed { EventKind::KillSwitchEngaged } else { EventKind::KillSwitchReleased };
+            let mut record = Record::new(&self.ids, self.clock.now(), Actor::Operator(caller.operator.person.clone()));
+            record.note(kind, Subjects::default(), [("reason", reason.into()), ("epoch", after.kill_epoch.into())]);
+            let mut tx = self.store.begin("kill_switch");
+            tx.set_control(&before, &after);
+            match record.commit(tx).await {
+                Ok(()) => {
+                    self.look_again().await?;
+                    self.wake_sweeps();
+                    return Ok(());
+                }
+                Err(StoreError::Conflict { .. } | StoreError::ControlChanged(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(BrokerError::Changed)
+    }
+}

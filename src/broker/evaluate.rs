@@ -1,0 +1,277 @@
+//! Asking policy about a whole request: one question a scope, then scopes with the same answer, backend and bucket become one
+//! access request each, so that a harmless scope need not wait for a dangerous one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Broker, BrokerError};
+use crate::domain::{
+    AccessRequest, Agent, Approval, CatalogueEntry, Decision, Digest, LeaseId, MintPlan, Name, Outcome, PolicyRef, Scope,
+    ScopeSet, Task, TaskId, Timestamp, Ttl, Verdict, Voter,
+};
+use crate::minter::{MintOrder, Minter};
+use crate::policy::{Answer, Bundle, Question};
+use crate::sys::{canonical_json, sha256};
+
+/// Scopes of one request with one answer.
+pub(super) struct Group {
+    pub backend: Name,
+    pub scopes: ScopeSet,
+    pub ttl: Ttl,
+    pub decision: Decision,
+    /// The lease a mint would have.
+    pub lease: LeaseId,
+    /// What would be minted; absent when the answer is no.
+    pub plan: Option<MintPlan>,
+}
+
+/// Everything that is the same for each scope of a question.
+pub(super) struct Asking<'a> {
+    pub bundle: &'a Bundle,
+    pub agent: &'a Agent,
+    pub task: &'a Task,
+    pub now: Timestamp,
+    pub voters: &'a [Voter],
+    pub confirmation_key: Option<&'a str>,
+}
+
+impl Asking<'_> {
+    /// Ask about one scope.
+    fn ask(&self, scope: &Scope, ttl: Ttl) -> Answer {
+        let issuer = self.task.identity.split_once('#').map_or("", |(issuer, _)| issuer);
+        let question = Question {
+            agent: self.agent,
+            task: self.task,
+            issuer,
+            ttl,
+            now: self.now,
+            voters: self.voters,
+            key_bound: self.confirmation_key.is_some(),
+        };
+        self.bundle.ask(&question, scope)
+    }
+}
+
+/// The answers to several scopes as one decision: the strictest, with all that determined it and every input.
+fn combine(id: crate::domain::DecisionId, answers: Vec<Answer>, bundle: Digest, at: Timestamp) -> Option<Decision> {
+    let mut input = String::from("[");
+    let mut determining: Vec<PolicyRef> = Vec::new();
+    let mut outcome: Option<Outcome> = None;
+    for answer in answers {
+        if outcome.is_some() {
+            input.push(',');
+        }
+        input.push_str(&answer.input);
+        determining.extend(answer.determining);
+        outcome = Some(match outcome {
+            None => answer.outcome,
+            Some(so_far) => so_far.meet(answer.outcome),
+        });
+    }
+    input.push(']');
+    determining.sort();
+    determining.dedup();
+    outcome.map(|outcome| Decision { id, outcome, determining, bundle, input, at })
+}
+
+/// What keeps scopes apart: backend, bucket, and the answer with its approval rule.
+fn group_key(backend: &Name, bucket: String, outcome: &Outcome) -> (Name, String, String) {
+    let class = match outcome {
+        Outcome::Permit(_) => "permit".to_owned(),
+        Outcome::RequireApproval(terms) => {
+            terms.approval.as_ref().map_or_else(|| "approval".to_owned(), |rule| format!("approval:{rule}"))
+        }
+        Outcome::Deny(denial) => format!("deny:{}", denial.as_str()),
+    };
+    (backend.clone(), bucket, class)
+}
+
+impl Broker {
+    pub(super) fn minter(&self, backend: &Name) -> Result<&Arc<dyn Minter>, BrokerError> {
+        self.minters.find(backend).ok_or_else(|| {
+            BrokerError::Invalid(format!("the backend `{backend}` of this scope is not configured here; ask your operator"))
+        })
+    }
+
+    /// Ask policy about each scope and group them by answer. `life` is the life that was asked for, if any.
+    pub(super) fn evaluate(
+        &self,
+        asking: &Asking<'_>,
+        scopes: &ScopeSet,
+        life: Option<Ttl>,
+    ) -> Result<Vec<Group>, BrokerError> {
+        let catalogue = asking.bundle.catalogue();
+        let mut groups: BTreeMap<(Name, String, String), Vec<(&Scope, &CatalogueEntry, Answer, Ttl)>> = BTreeMap::new();
+        for scope in scopes.iter() {
+            let entry = catalogue.check(scope)?;
+            let backend = entry.name.backend();
+            let bucket = self.minter(backend)?.bucket(entry)?;
+            let ttl = life.unwrap_or_else(|| entry.max_ttl.min(Ttl::TEN_MINUTES));
+            let answer = asking.ask(scope, ttl);
+            groups.entry(group_key(backend, bucket, &answer.outcome)).or_default().push((scope, entry, answer, ttl));
+        }
+        groups.into_iter().map(|((backend, _, _), members)| self.group(asking, backend, members, life)).collect()
+    }
+
+    fn group(
+        &self,
+        asking: &Asking<'_>,
+        backend: Name,
+        members: Vec<(&Scope, &CatalogueEntry, Answer, Ttl)>,
+        life: Option<Ttl>,
+    ) -> Result<Group, BrokerError> {
+        let mut ttl = members.iter().map(|(_, _, _, ttl)| *ttl).min().unwrap_or(Ttl::TEN_MINUTES);
+        let scopes = ScopeSet::new(members.iter().map(|(scope, _, _, _)| (*scope).clone()))?;
+        let pairs: Vec<(&Scope, &CatalogueEntry)> = members.iter().map(|(scope, entry, _, _)| (*scope, *entry)).collect();
+        let answers = members.into_iter().map(|(_, _, answer, _)| answer).collect();
+        let decision = combine(self.ids.decision(), answers, asking.bundle.digest(), asking.now)
+            .ok_or_else(|| BrokerError::Internal("a group without scopes".to_owned()))?;
+        let lease = self.ids.lease();
+        let plan = match &decision.outcome {
+            Outcome::Deny(_) => None,
+            Outcome::Permit(terms) | Outcome::RequireApproval(terms) => {
+                // Nothing is clamped silently: a life that was asked for is refused when policy's terms are shorter.
+                if let Some(asked) = life.filter(|asked| *asked > terms.max_ttl) {
+                    return Err(BrokerError::TtlTooLong {
+                        what: "ttl_seconds",
+                        asked: asked.as_secs(),
+                        allowed: terms.max_ttl.as_secs(),
+                        whose: "this by policy".to_owned(),
+                    });
+                }
+                ttl = ttl.min(terms.max_ttl);
+                let ends_at = asking.now.plus(ttl).min(asking.task.ends_at);
+                Some(self.plan(asking, &backend, pairs, ttl, lease, ends_at)?)
+            }
+        };
+        Ok(Group { backend, scopes, ttl, decision, lease, plan })
+    }
+
+    /// The plan for one lease; pure but for the id.
+    pub(super) fn plan(
+        &self,
+        asking: &Asking<'_>,
+        backend: &Name,
+        scopes: Vec<(&Scope, &CatalogueEntry)>,
+        ttl: Ttl,
+        lease: LeaseId,
+        ends_at: Timestamp,
+    ) -> Result<MintPlan, BrokerError> {
+        let order = MintOrder {
+            lease,
+            task: asking.task.id,
+            agent: &asking.agent.id,
+            beneficiary: asking.task.beneficiary.as_deref(),
+            scopes,
+            ttl,
+            now: asking.now,
+            ends_at,
+            confirmation_key: asking.confirmation_key,
+        };
+        Ok(self.minter(backend)?.plan(&order)?)
+    }
+
+    /// Ask policy again about a request that was asked before, as things stand now.
+    pub(super) fn reevaluate(&self, asking: &Asking<'_>, scopes: &ScopeSet, ttl: Ttl) -> Result<Decision, BrokerError> {
+        let catalogue = asking.bundle.catalogue();
+        let mut answers = Vec::with_capacity(scopes.len());
+        for scope in scopes.iter() {
+            catalogue.check(scope)?;
+            answers.push(asking.ask(scope, ttl));
+        }
+        combine(self.ids.decision(), answers, asking.bundle.digest(), asking.now)
+            .ok_or_else(|| BrokerError::Internal("a request without scopes".to_owned()))
+    }
+}
+
+/// Everything an approver is shown and a mint obeys; its digest ties the three together.
+#[derive(Serialize)]
+struct Shown<'a> {
+    agent: &'a str,
+    bundle: Digest,
+    confirmation_key: Option<&'a str>,
+    kind: Option<&'a Name>,
+    message: Option<&'a str>,
+    on_behalf_of: Option<&'a str>,
+    plan: Digest,
+    purpose: &'a str,
+    references: &'a BTreeMap<String, String>,
+    scopes: &'a ScopeSet,
+    task: TaskId,
+    ttl_seconds: u32,
+}
+
+/// The digest of everything an approver is shown and a mint obeys, under this bundle and this plan.
+pub(super) fn request_digest(
+    task: &Task,
+    scopes: &ScopeSet,
+    ttl: Ttl,
+    confirmation_key: Option<&str>,
+    plan: Digest,
+    bundle: Digest,
+) -> Result<Digest, BrokerError> {
+    let shown = Shown {
+        agent: task.agent.as_str(),
+        bundle,
+        confirmation_key,
+        kind: task.kind.as_ref(),
+        message: task.message.as_ref().map(crate::domain::Message::as_str),
+        on_behalf_of: task.beneficiary.as_deref(),
+        plan,
+        purpose: task.purpose.as_str(),
+        references: &task.references,
+        scopes,
+        task: task.id,
+        ttl_seconds: ttl.as_secs(),
+    };
+    canonical_json(&shown).map(sha256).map_err(|error| BrokerError::Internal(error.to_string()))
+}
+
+/// The people whose yes counts for a request as it stands: they approved exactly this digest, and are neither the agent's owner
+/// nor the one it acts for.
+pub(super) fn voters(
+    bundle: &Bundle,
+    agent: &Agent,
+    task: &Task,
+    digest: Digest,
+    approvals: &[Approval],
+) -> Vec<Voter> {
+    let beneficiary = task.beneficiary.as_deref().and_then(|text| bundle.person_of_beneficiary(text));
+    approvals
+        .iter()
+        .filter(|approval| approval.verdict == Verdict::Approve && approval.request_digest == digest)
+        .filter(|approval| approval.person != agent.owner && Some(&approval.person) != beneficiary.as_ref())
+        .map(|approval| Voter { person: approval.person.clone(), groups: approval.groups.clone() })
+        .collect()
+}
+
+/// Whether a request of this task may be decided by this person at all.
+pub(super) fn is_own_request(bundle: &Bundle, agent: &Agent, task: &Task, operator: &crate::domain::Operator) -> bool {
+    let by_registry = task.beneficiary.as_deref().and_then(|text| bundle.person_of_beneficiary(text));
+    let by_address = match (&task.beneficiary, &operator.email) {
+        (Some(beneficiary), Some(email)) => beneficiary.eq_ignore_ascii_case(email),
+        _ => false,
+    };
+    operator.person == agent.owner || by_registry.as_ref() == Some(&operator.person) || by_address
+}
+
+/// The digest of a stored request as it stands now: the same when neither plan nor bundle nor request has changed.
+pub(super) fn current_digest(
+    broker: &Broker,
+    asking: &Asking<'_>,
+    request: &AccessRequest,
+) -> Result<(MintPlan, Digest), BrokerError> {
+    let catalogue = asking.bundle.catalogue();
+    let pairs = request
+        .scopes
+        .iter()
+        .map(|scope| Ok((scope, catalogue.check(scope)?)))
+        .collect::<Result<Vec<_>, BrokerError>>()?;
+    let ends_at = asking.now.plus(request.ttl).min(asking.task.ends_at);
+    let plan = broker.plan(asking, &request.backend, pairs, request.ttl, broker.ids.lease(), ends_at)?;
+    let key = request.confirmation_key.as_deref();
+    let digest = request_digest(asking.task, &request.scopes, request.ttl, key, plan.digest, asking.bundle.digest())?;
+    Ok((plan, digest))
+}

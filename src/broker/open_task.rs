@@ -1,0 +1,351 @@
+//! Opening a task and asking for more within it: parse, ask policy, then grant, queue or deny, all in one commit. What needs no
+//! outside call is minted before that commit and leaves after it.
+
+use super::ask::{ParsedAccess, parse_access, parse_task};
+use super::evaluate::{Asking, Group, request_digest};
+use super::facts::{Record, about_request, about_task};
+use super::idempotency::Once;
+use super::mint::{Begun, Ready, note_granted};
+use super::{AgentCaller, Broker, BrokerError};
+use crate::api::{MoreAccessAsk, TaskAnswer, TaskAsk};
+use crate::domain::{
+    AccessRequest, AccessRequestRecord, Actor, Agent, Decision, Denial, EndCause, EventKind, Grant, GrantRecord,
+    GrantState, Outcome, RequestState, Subjects, Task, TaskRecord, TaskState, Terms, Timestamp,
+};
+use crate::policy::Bundle;
+use crate::store::{Control, StoreError, Tx};
+use crate::sys::sha256;
+
+/// How often a use case starts over when policy, kill switch or agents changed under it.
+pub(super) const MAX_TRIES: u32 = 3;
+
+/// What one question came to, ready to be committed and then finished.
+pub(super) struct Settled {
+    pub requests: Vec<AccessRequest>,
+    pub decisions: Vec<Decision>,
+    pub begun: Vec<(Grant, Begun)>,
+}
+
+impl Settled {
+    fn all_denied(&self) -> bool {
+        self.requests.iter().all(|request| matches!(request.state, RequestState::Denied { .. }))
+    }
+
+    /// The refusal, when nothing was permitted: the worst answer and every reason.
+    fn denial(&self, task: &Task) -> BrokerError {
+        let worst = self.decisions.iter().find(|decision| {
+            matches!(decision.outcome, Outcome::Deny(Denial::PolicyError { .. }))
+        });
+        let decision = worst.or_else(|| self.decisions.first());
+        let mut because: Vec<String> = self
+            .decisions
+            .iter()
+            .flat_map(|decision| decision.determining.iter().map(|policy| policy.reason.clone()))
+            .collect();
+        because.dedup();
+        BrokerError::Denied {
+            task: task.id.to_string(),
+            decision: decision.map(|decision| decision.id.to_string()).unwrap_or_default(),
+            reason: decision.map_or("not_permitted", |decision| denial_word(&decision.outcome)).to_owned(),
+            because,
+        }
+    }
+}
+
+/// The word for why an outcome is no.
+pub(super) const fn denial_word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Deny(denial) => denial.as_str(),
+        Outcome::Permit(_) | Outcome::RequireApproval(_) => "not_permitted",
+    }
+}
+
+impl Broker {
+    /// Open a task and ask for scopes; what is permitted is minted and delivered in the answer.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; `Denied` when nothing was permitted, and then the closed task is on record.
+    pub async fn open_task(
+        &self,
+        caller: &AgentCaller,
+        ask: TaskAsk,
+        idempotency_key: Option<String>,
+    ) -> Result<TaskAnswer, BrokerError> {
+        let once = Once::new(&caller.agent, "POST /v1/tasks", &ask, idempotency_key)?;
+        for _ in 0..MAX_TRIES {
+            match self.try_open_task(caller, &ask, &once).await {
+                Err(BrokerError::Changed) => {}
+                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => return self.replay(&once).await,
+                done => return done,
+            }
+        }
+        Err(BrokerError::Changed)
+    }
+
+    async fn try_open_task(&self, caller: &AgentCaller, ask: &TaskAsk, once: &Once) -> Result<TaskAnswer, BrokerError> {
+        let (bundle, control) = self.standing()?;
+        let agent = self.standing_agent(&bundle, &caller.agent)?;
+        let parsed = parse_task(ask, agent, bundle.catalogue())?;
+        let now = self.clock.now();
+        let task = Task::new(TaskRecord {
+            id: self.ids.task(),
+            agent: agent.id.clone(),
+            identity: format!("{}#{}", caller.issuer, caller.subject),
+            purpose: parsed.purpose,
+            kind: parsed.kind,
+            beneficiary: parsed.beneficiary,
+            references: parsed.references,
+            message: parsed.message,
+            ceiling: parsed.ceiling,
+            opened_at: now,
+            ends_at: now.plus(parsed.ttl),
+            heartbeat: parsed.heartbeat,
+            heard_at: parsed.heartbeat.map(|_| now),
+            state: TaskState::Open,
+        })
+        .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
+
+        let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
+        record.note(EventKind::TaskOpened, about_task(&task), [
+            ("ends_at", task.ends_at.to_string().into()),
+            ("identity", task.identity.as_str().into()),
+            ("purpose", task.purpose.as_str().into()),
+        ]);
+        let settled = self.settle(&bundle, agent, &task, &parsed.access, now, &mut record).await?;
+        let denied = settled.all_denied();
+        let task = if denied {
+            let closed = task.close(EndCause::Denied, now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
+            record.note(EventKind::TaskClosed, about_task(&closed), [("cause", EndCause::Denied.as_str().into())]);
+            closed
+        } else {
+            task
+        };
+        let mut tx = self.store.begin("task.open");
+        once.record(&mut tx, task.id.to_string(), now);
+        tx.insert_task(&task);
+        self.commit_settled(tx, agent, &task, &settled, &control, record).await?;
+        if denied {
+            return Err(settled.denial(&task));
+        }
+        self.deliver(task, settled, control).await
+    }
+
+    /// Ask for more within a task.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; `Denied` when nothing more was permitted, and then the task goes on as it was.
+    pub async fn request_access(
+        &self,
+        caller: &AgentCaller,
+        task: &str,
+        ask: MoreAccessAsk,
+        idempotency_key: Option<String>,
+    ) -> Result<TaskAnswer, BrokerError> {
+        let once = Once::new(&caller.agent, &format!("POST /v1/tasks/{task}/requests"), &ask, idempotency_key)?;
+        for _ in 0..MAX_TRIES {
+            match self.try_request_access(caller, task, &ask, &once).await {
+                Err(BrokerError::Changed) => {}
+                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => return self.replay(&once).await,
+                done => return done,
+            }
+        }
+        Err(BrokerError::Changed)
+    }
+
+    async fn try_request_access(
+        &self,
+        caller: &AgentCaller,
+        task: &str,
+        ask: &MoreAccessAsk,
+        once: &Once,
+    ) -> Result<TaskAnswer, BrokerError> {
+        let (bundle, control) = self.standing()?;
+        let agent = self.standing_agent(&bundle, &caller.agent)?;
+        let task = self.open_task_of(caller, task).await?;
+        let now = self.clock.now();
+        let access = parse_access(
+            &ask.scopes,
+            ask.ttl_seconds,
+            ask.confirmation_key.as_ref(),
+            bundle.catalogue(),
+            &[&agent.ceiling, &task.ceiling],
+        )?;
+        let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
+        let settled = self.settle(&bundle, agent, &task, &access, now, &mut record).await?;
+        let mut tx = self.store.begin("access.request");
+        once.record(&mut tx, task.id.to_string(), now);
+        tx.check_task(&task);
+        self.commit_settled(tx, agent, &task, &settled, &control, record).await?;
+        if settled.all_denied() {
+            return Err(settled.denial(&task));
+        }
+        self.deliver(task, settled, control).await
+    }
+
+    /// Ask policy, and turn each group of answers into a request and what follows from it.
+    async fn settle(
+        &self,
+        bundle: &Bundle,
+        agent: &Agent,
+        task: &Task,
+        access: &ParsedAccess,
+        now: Timestamp,
+        record: &mut Record<'_>,
+    ) -> Result<Settled, BrokerError> {
+        let key = access.confirmation_key.as_deref();
+        let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
+        let groups = self.evaluate(&asking, &access.scopes, access.ttl)?;
+        let mut settled = Settled { requests: Vec::new(), decisions: Vec::new(), begun: Vec::new() };
+        for group in groups {
+            self.settle_group(&asking, group, record, &mut settled).await?;
+        }
+        Ok(settled)
+    }
+
+    async fn settle_group(
+        &self,
+        asking: &Asking<'_>,
+        group: Group,
+        record: &mut Record<'_>,
+        settled: &mut Settled,
+    ) -> Result<(), BrokerError> {
+        let Group { backend, scopes, ttl, decision, lease, plan } = group;
+        let (effect, plan_digest) = match &plan {
+            Some(plan) => (plan.effect.clone(), plan.digest),
+            None => ("null".to_owned(), sha256("null")),
+        };
+        let key = asking.confirmation_key;
+        let digest = request_digest(asking.task, &scopes, ttl, key, plan_digest, decision.bundle)?;
+        let grant_id = self.ids.grant();
+        let state = match &decision.outcome {
+            Outcome::Permit(_) => RequestState::Granted { grant: grant_id },
+            Outcome::RequireApproval(Terms { approval: Some(rule), .. }) => {
+                RequestState::Pending { rule: rule.clone(), lapses_at: asking.task.ends_at }
+            }
+            Outcome::RequireApproval(Terms { approval: None, .. }) => {
+                return Err(BrokerError::Internal("an approval without a rule".to_owned()));
+            }
+            Outcome::Deny(denial) => RequestState::Denied { reason: denial.as_str().to_owned() },
+        };
+        let request = AccessRequest::new(AccessRequestRecord {
+            id: self.ids.request(),
+            task: asking.task.id,
+            agent: asking.agent.id.clone(),
+            backend: backend.clone(),
+            scopes,
+            ttl,
+            confirmation_key: key.map(str::to_owned),
+            digest,
+            plan: plan_digest,
+            effect,
+            decision: decision.id,
+            asked_at: asking.now,
+            settled_at: (!matches!(state, RequestState::Pending { .. })).then_some(asking.now),
+            state,
+        })
+        .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
+        note_request(&request, &decision, record);
+        if let (Outcome::Permit(_), Some(plan)) = (&decision.outcome, plan) {
+            let grant = Grant::new(GrantRecord {
+                id: grant_id,
+                request: request.id,
+                task: request.task,
+                agent: request.agent.clone(),
+                backend,
+                scopes: request.scopes.clone(),
+                plan: plan.digest,
+                ttl,
+                given_at: asking.now,
+                until: asking.task.ends_at,
+                state: GrantState::Live,
+            })
+            .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
+            note_granted(&grant, decision.id, record);
+            let begun = self.begin_mint(lease, &grant, plan, asking, record).await?;
+            settled.begun.push((grant, begun));
+        }
+        settled.requests.push(request);
+        settled.decisions.push(decision);
+        Ok(())
+    }
+
+    async fn commit_settled(
+        &self,
+        mut tx: Tx,
+        agent: &Agent,
+        task: &Task,
+        settled: &Settled,
+        control: &Control,
+        record: Record<'_>,
+    ) -> Result<(), BrokerError> {
+        tx.expect_control(control);
+        tx.limit_usage(&agent.id, agent.limits.live_leases, agent.limits.pending_requests);
+        for (request, decision) in settled.requests.iter().zip(&settled.decisions) {
+            tx.insert_request(request);
+            tx.insert_decision(decision, Some(request.id), Some(task.id), &agent.id);
+        }
+        for (grant, begun) in &settled.begun {
+            tx.insert_grant(grant);
+            tx.insert_lease(begun.lease());
+        }
+        match record.commit(tx).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.settle_store_error_for(error, agent).await),
+        }
+    }
+
+    /// After the commit: finish what needs the outside, and answer with every credential that is ready.
+    async fn deliver(&self, task: Task, settled: Settled, control: Control) -> Result<TaskAnswer, BrokerError> {
+        let mut ready: Vec<Ready> = Vec::with_capacity(settled.begun.len());
+        let mut failed = None;
+        for (grant, begun) in settled.begun {
+            match self.finish_mint(begun, &task, &grant, control.clone()).await {
+                Ok(one) => ready.push(one),
+                Err(error) => failed = Some(error),
+            }
+        }
+        let bundle = self.policy.current();
+        let answer = self.answer_fresh(&bundle, &task, &settled.requests, &settled.decisions, ready, failed.as_ref());
+        Ok(answer)
+    }
+}
+
+/// Note that scopes were asked for and what policy said.
+fn note_request(request: &AccessRequest, decision: &Decision, record: &mut Record<'_>) {
+    let scopes: Vec<String> = request.scopes.iter().map(ToString::to_string).collect();
+    record.note(EventKind::AccessRequested, Subjects { decision: None, ..about_request(request) }, [
+        ("digest", request.digest.to_string().into()),
+        ("scopes", scopes.into()),
+        ("ttl_seconds", i64::from(request.ttl.as_secs()).into()),
+    ]);
+    note_decision(request, decision, record);
+    match &request.state {
+        RequestState::Pending { rule, lapses_at } => {
+            record.note(EventKind::ApprovalAwaited, about_request(request), [
+                ("lapses_at", lapses_at.to_string().into()),
+                ("rule", rule.to_string().into()),
+            ]);
+        }
+        RequestState::Denied { reason } => {
+            record.note(EventKind::AccessDenied, about_request(request), [("reason", reason.as_str().into())]);
+        }
+        RequestState::Granted { .. } | RequestState::Withdrawn | RequestState::Lapsed => {}
+    }
+}
+
+/// Note what policy said to a request.
+pub(super) fn note_decision(request: &AccessRequest, decision: &Decision, record: &mut Record<'_>) {
+    let subjects = Subjects { decision: Some(decision.id), ..about_request(request) };
+    let policies: Vec<String> = decision.determining.iter().map(|policy| policy.id.clone()).collect();
+    let errors = match &decision.outcome {
+        Outcome::Deny(Denial::PolicyError { errors }) => errors.clone(),
+        Outcome::Deny(_) | Outcome::Permit(_) | Outcome::RequireApproval(_) => Vec::new(),
+    };
+    record.note(EventKind::PolicyDecided, subjects, [
+        ("bundle", decision.bundle.to_string().into()),
+        ("errors", errors.into()),
+        ("input", sha256(&decision.input).to_string().into()),
+        ("outcome", decision.outcome.as_str().into()),
+        ("policies", policies.into()),
+    ]);
+}
