@@ -48,3 +48,6 @@ impl Scope {
         String::from_utf8(bytes).map_err(|_| shape())?.parse()
     }
 }
+
+#[cfg(test)]
+mod tests;
