@@ -94,7 +94,7 @@ fn is_audience(text: &str) -> bool {
 #[derive(Debug, Serialize, Deserialize)]
 struct Detail {
     #[serde(rename = "type")]
-    detail_type: String,
+    kind: String,
     locations: [String; 1],
     actions: [String; 1],
     identifier: String,
@@ -139,7 +139,7 @@ fn details(order: &MintOrder<'_>) -> Result<(String, Vec<Detail>), MintError> {
             return Err(MintError::Unsupported("one token has one audience".to_owned()));
         }
         details.push(Detail {
-            detail_type: effect.detail_type,
+            kind: effect.detail_type,
             locations: [effect.audience.clone()],
             actions: [scope.entry().action().to_string()],
             identifier: scope.entry().resource().to_string(),

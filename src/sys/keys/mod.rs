@@ -17,7 +17,7 @@ crate::domain::words! {
     KeyAlgorithm as "key algorithm" {
         /// ECDSA on P-256 with SHA-256 (RFC 7518 §3.4). Every verifier has it.
         Es256 = "ES256",
-        /// EdDSA on Curve25519. Published by its fully specified name (RFC 9864 §2.2), because RFC 9864 deprecates the
+        /// `EdDSA` on Curve25519. Published by its fully specified name (RFC 9864 §2.2), because RFC 9864 deprecates the
         /// polymorphic `EdDSA` and RFC 8725bis asks for names that fix the curve; verifiers that know only `EdDSA` need
         /// ES256.
         Ed25519 = "Ed25519",

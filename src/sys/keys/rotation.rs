@@ -11,6 +11,7 @@ const MARGIN_SECS: i64 = 60;
 
 /// How signing keys are rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "the unit is in the name")]
 pub struct RotationSettings {
     rotate_after_secs: i64,
     publish_ahead_secs: i64,

@@ -109,7 +109,7 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     assert_eq!(long.clone().filter(|secret| shown.contains(secret.expose_secret())).count(), 0, "no secret is printed");
     assert_ne!(long.count(), 0, "something is secret");
     if let Inventory::Complete(handles) = minter.inventory().await.unwrap() {
-        assert_eq!(handles, [plan.handle.clone()], "the inventory has this one and no other");
+        assert_eq!(handles, std::slice::from_ref(&plan.handle), "the inventory has this one and no other");
     }
 
     for _ in 0..2 {
