@@ -15,6 +15,7 @@ mod id;
 mod lease;
 mod plan;
 mod scope;
+mod scope_token;
 mod task;
 mod text;
 mod time;

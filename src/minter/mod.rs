@@ -1,12 +1,21 @@
 //! Minters: they make and end credentials, each in one backend. The contract is here; each kind is one file, and
 //! `registry.rs` is the only place that knows them all.
 
+mod jwt;
+mod registry;
+mod sandbox;
+mod settings;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
 use crate::sys::SecretString;
+
+pub use registry::{Builder, KINDS, MinterDeps, Minters};
+pub use sandbox::{Fault, Honoured, SandboxBackend, SandboxCall};
+pub use settings::BackendSettings;
 
 /// What a minter is asked to make: scopes with their catalogue entries, for one lease.
 #[derive(Debug, Clone)]
@@ -32,6 +41,7 @@ pub struct MintOrder<'a> {
 }
 
 /// What was minted. The material leaves the process once and is never stored.
+#[derive(Debug)]
 pub struct Minted {
     /// The credential as its holder gets it: a `type` word and named values, e.g. `jwt` and `access_token`.
     pub kind: &'static str,
@@ -111,6 +121,9 @@ pub trait Minter: Send + Sync {
     fn revocability(&self) -> Revocability;
 
     /// Scopes may share one credential when their entries fall into the same bucket (e.g. the same audience).
+    ///
+    /// # Errors
+    /// [`MintError::Misconfigured`] when the entry's effect is not one of this minter's.
     fn bucket(&self, entry: &CatalogueEntry) -> Result<String, MintError>;
 
     /// Work out what would be minted. Pure: no I/O, same order in, same plan out; the digest covers the effect only.
@@ -133,11 +146,12 @@ pub trait Minter: Send + Sync {
         Ok(())
     }
 
-    /// End it. Safe to repeat, and safe when nothing was ever minted.
+    /// End it. Safe to repeat, and safe when nothing was ever minted. `native_end` is the plan's, as the lease keeps it, for
+    /// backends that can only say when it ends by itself.
     ///
     /// # Errors
     /// [`MintError`]; it may still work, and must be tried again.
-    async fn revoke(&self, handle: &Handle) -> Result<Revoked, MintError>;
+    async fn revoke(&self, handle: &Handle, native_end: Timestamp) -> Result<Revoked, MintError>;
 
     /// Ask the backend whether it still honours it. Never guesses.
     ///

@@ -25,6 +25,13 @@ impl Default for SystemEntropy {
     }
 }
 
+impl SystemEntropy {
+    /// The same source as ring wants it: ring makes keys and signs with its own randomness only.
+    pub(in crate::sys) const fn as_ring(&self) -> &ring::rand::SystemRandom {
+        &self.0
+    }
+}
+
 impl Entropy for SystemEntropy {
     fn fill(&self, dest: &mut [u8]) {
         if self.0.fill(dest).is_err() {

@@ -4,8 +4,11 @@
 mod clock;
 mod entropy;
 mod hash;
+mod jwk;
+pub mod keys;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
 pub use hash::{canonical_json, fingerprint, sha256};
+pub use jwk::{JwkError, PublicJwk};
 pub use secrecy::{ExposeSecret, SecretString};

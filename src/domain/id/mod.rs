@@ -177,3 +177,6 @@ impl<'de> Deserialize<'de> for AgentId {
         text.parse().map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -226,3 +226,6 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,3 +148,6 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,3 +137,6 @@ impl<'de> Deserialize<'de> for Ttl {
         Self::from_secs(i64::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,3 +107,6 @@ impl Grant {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

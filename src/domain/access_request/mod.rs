@@ -170,3 +170,6 @@ impl AccessRequest {
         self.settle(RequestState::Lapsed, "lapse", now)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -250,3 +250,6 @@ impl From<AuditEvent> for Facts {
         Self::new(event)
     }
 }
+
+#[cfg(test)]
+mod tests;

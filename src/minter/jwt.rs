@@ -1,0 +1,297 @@
+//! Kind `jwt`: access tokens that we sign ourselves (RFC 9068). The intent and the fact are one commit, since nothing
+//! outside is asked. Ending one is honest about who listens: introspection answers at once, a verifier that only checks the
+//! signature honours it until its `exp`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::settings::read_effect;
+use super::{
+    BackendSettings, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
+};
+use crate::domain::{CatalogueEntry, Handle, MintPlan, Name, Scope, Timestamp};
+use crate::sys::keys::{KeyAlgorithm, KeyRing};
+use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, canonical_json, fingerprint, sha256};
+
+/// The `type` of an authorization detail whose catalogue entry names none (RFC 9396 §2).
+const DETAIL_TYPE: &str = "urn:hallpass:scope";
+/// The longest audience or type, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// Who checks the tokens of a backend, and so how they can be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verifiers {
+    /// They ask our introspection endpoint for each token.
+    #[default]
+    Introspect,
+    /// They check the signature alone.
+    Offline,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default = "es256")]
+    algorithm: KeyAlgorithm,
+    #[serde(default)]
+    verifiers: Verifiers,
+}
+
+const fn es256() -> KeyAlgorithm {
+    KeyAlgorithm::Es256
+}
+
+/// The native effect of a catalogue entry.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Effect {
+    /// The resource server that accepts the token, an absolute URI.
+    audience: String,
+    /// The `type` of its authorization detail.
+    #[serde(rename = "type", default = "detail_type")]
+    detail_type: String,
+}
+
+fn detail_type() -> String {
+    DETAIL_TYPE.to_owned()
+}
+
+impl Effect {
+    fn read(entry: &CatalogueEntry) -> Result<Self, MintError> {
+        let effect: Self = read_effect(entry)?;
+        let refuse = |why: &str| Err(MintError::Misconfigured(format!("the effect of `{}`: {why}", entry.name)));
+        if !is_audience(&effect.audience) {
+            return refuse("`audience` is an absolute URI without a fragment: https, urn, or http on this machine");
+        }
+        let visible =
+            |text: &str| !text.is_empty() && text.len() <= MAX_TEXT && text.bytes().all(|b| b.is_ascii_graphic());
+        if !visible(&effect.detail_type) {
+            return refuse("`type` is 1 to 512 visible ASCII characters");
+        }
+        Ok(effect)
+    }
+}
+
+/// RFC 8707 §2: an absolute URI without a fragment. Plain HTTP would send the token in the clear, but for loopback.
+fn is_audience(text: &str) -> bool {
+    let Ok(uri) = url::Url::parse(text) else { return false };
+    let plain = text.len() <= MAX_TEXT && text.bytes().all(|b| b.is_ascii_graphic());
+    let loopback = matches!(uri.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let scheme_ok = match uri.scheme() {
+        "https" | "urn" => true,
+        "http" => loopback,
+        _ => false,
+    };
+    plain && scheme_ok && uri.fragment().is_none() && uri.username().is_empty() && uri.password().is_none()
+}
+
+/// One authorization detail (RFC 9396 §2): the common members say it roughly, `scope` exactly.
+#[derive(Debug, Serialize, Deserialize)]
+struct Detail {
+    #[serde(rename = "type")]
+    kind: String,
+    locations: [String; 1],
+    actions: [String; 1],
+    identifier: String,
+    scope: Scope,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    parameters: BTreeMap<Name, String>,
+}
+
+/// What the plan keeps for the mint.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Native {
+    algorithm: KeyAlgorithm,
+    token_type: String,
+    claims: Value,
+}
+
+struct JwtMinter {
+    backend: Name,
+    settings: Settings,
+    issuer: String,
+    keyring: Arc<KeyRing>,
+    clock: Arc<dyn Clock>,
+}
+
+pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc<dyn Minter>, MintError> {
+    Ok(Arc::new(JwtMinter {
+        backend: settings.name.clone(),
+        settings: settings.read()?,
+        issuer: deps.issuer_url.clone(),
+        keyring: Arc::clone(&deps.keyring),
+        clock: Arc::clone(&deps.clock),
+    }))
+}
+
+fn details(order: &MintOrder<'_>) -> Result<(String, Vec<Detail>), MintError> {
+    let mut audience: Option<String> = None;
+    let mut details = Vec::with_capacity(order.scopes.len());
+    for (scope, entry) in &order.scopes {
+        let effect = Effect::read(entry)?;
+        if audience.as_ref().is_some_and(|first| *first != effect.audience) {
+            return Err(MintError::Unsupported("one token has one audience".to_owned()));
+        }
+        details.push(Detail {
+            kind: effect.detail_type,
+            locations: [effect.audience.clone()],
+            actions: [scope.entry().action().to_string()],
+            identifier: scope.entry().resource().to_string(),
+            scope: (*scope).clone(),
+            parameters: scope.params().clone(),
+        });
+        audience = Some(effect.audience);
+    }
+    audience.map(|audience| (audience, details)).ok_or_else(|| MintError::Unsupported("no scopes".to_owned()))
+}
+
+fn summary(order: &MintOrder<'_>, audience: &str, bound: bool) -> Vec<String> {
+    let mut lines = vec![if bound {
+        "only the holder of the agent's key can use it".to_owned()
+    } else {
+        "anybody who holds the token can use it".to_owned()
+    }];
+    for (scope, entry) in &order.scopes {
+        let params: Vec<String> = scope.params().iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let with = if params.is_empty() { String::new() } else { format!(" with {}", params.join(", ")) };
+        let (resource, action) = (entry.name.resource(), entry.name.action());
+        lines.push(format!("signed token for {audience} permits {resource}:{action}{with} for {}", order.ttl));
+    }
+    lines
+}
+
+/// Our own values always have a canonical form; should one not, the plan is refused and nothing is minted.
+fn canonical(value: &Value) -> Result<String, MintError> {
+    canonical_json(value).map_err(|error| MintError::Unsupported(format!("no canonical form: {error}")))
+}
+
+impl JwtMinter {
+    /// The claims of RFC 9068 §2.2, and `task`. The beneficiary is left out: the agent only asserts it, and a claim in a
+    /// token we signed would be taken for our word; who needs it finds it in the audit under the task.
+    fn claims(&self, order: &MintOrder<'_>, audience: &str, details: &[Detail], thumbprint: Option<&str>) -> Value {
+        let scope: Vec<String> = order.scopes.iter().map(|(scope, _)| scope.to_token()).collect();
+        let mut claims = json!({
+            "iss": self.issuer,
+            "aud": audience,
+            "sub": format!("agent:{}", order.agent),
+            "client_id": order.agent,
+            "iat": order.now.as_secs(),
+            "exp": order.ends_at.as_secs(),
+            "jti": order.lease,
+            "scope": scope.join(" "),
+            "authorization_details": details,
+            "task": order.task,
+        });
+        if let (Some(thumbprint), Some(members)) = (thumbprint, claims.as_object_mut()) {
+            members.insert("cnf".to_owned(), json!({ "jkt": thumbprint }));
+        }
+        claims
+    }
+}
+
+#[async_trait]
+impl Minter for JwtMinter {
+    fn kind(&self) -> &'static str {
+        "jwt"
+    }
+
+    fn is_offline(&self) -> bool {
+        true
+    }
+
+    fn revocability(&self) -> Revocability {
+        match self.settings.verifiers {
+            Verifiers::Introspect => {
+                Revocability { how: "introspection answers inactive at once", strength: "immediate" }
+            }
+            Verifiers::Offline => Revocability {
+                how: "verifiers check the signature alone and honour it until its exp",
+                strength: "at_native_end",
+            },
+        }
+    }
+
+    fn bucket(&self, entry: &CatalogueEntry) -> Result<String, MintError> {
+        Effect::read(entry).map(|effect| effect.audience)
+    }
+
+    fn plan(&self, order: &MintOrder<'_>) -> Result<MintPlan, MintError> {
+        let (audience, details) = details(order)?;
+        if order.ends_at.as_secs() <= order.now.as_secs() {
+            return Err(MintError::Unsupported("less than one second is left for it to live".to_owned()));
+        }
+        let key = order.confirmation_key.map(PublicJwk::parse).transpose();
+        let key = key.map_err(|error| MintError::Unsupported(format!("the key to bind it to: {error}")))?;
+        let thumbprint = key.as_ref().map(PublicJwk::thumbprint);
+        let scopes: Vec<&Scope> = order.scopes.iter().map(|(scope, _)| *scope).collect();
+        let mut effect = json!({
+            "backend": self.backend,
+            "kind": self.kind(),
+            "issuer": self.issuer,
+            "agent": order.agent,
+            "audience": audience,
+            "scopes": scopes,
+            "authorization_details": details,
+            "ttl_seconds": order.ttl.as_secs(),
+            "algorithm": self.settings.algorithm,
+            "verifiers": self.settings.verifiers,
+        });
+        if let (Some(thumbprint), Some(members)) = (&thumbprint, effect.as_object_mut()) {
+            members.insert("cnf".to_owned(), json!({ "jkt": thumbprint }));
+        }
+        let effect = canonical(&effect)?;
+        // RFC 9449 §5: a token bound to a key of the holder's is of type DPoP.
+        let token_type = if thumbprint.is_some() { "DPoP" } else { "Bearer" };
+        let claims = self.claims(order, &audience, &details, thumbprint.as_deref());
+        Ok(MintPlan {
+            backend: self.backend.clone(),
+            digest: sha256(&effect),
+            effect,
+            summary: summary(order, &audience, thumbprint.is_some()),
+            handle: Handle::new(order.lease.to_string()),
+            ends_at: order.ends_at,
+            native_end: order.ends_at,
+            native: json!({ "algorithm": self.settings.algorithm, "token_type": token_type, "claims": claims }),
+        })
+    }
+
+    async fn mint(&self, plan: &MintPlan) -> Result<Minted, MintError> {
+        let native = Native::deserialize(&plan.native)
+            .map_err(|error| MintError::Unsupported(format!("the plan is not one of a jwt backend: {error}")))?;
+        let key = self.keyring.signing_key(native.algorithm, self.clock.now()).ok_or_else(|| {
+            MintError::Unavailable(format!("no {} key may sign now; keys are being rotated", native.algorithm))
+        })?;
+        // RFC 9068 §2.1: `typ` is at+jwt.
+        let token = key
+            .sign_compact("at+jwt", &canonical(&native.claims)?)
+            .map_err(|error| MintError::Unavailable(error.to_string()))?;
+        let fingerprint = fingerprint(token.expose_secret());
+        let values = BTreeMap::from([("access_token", token), ("token_type", SecretString::from(native.token_type))]);
+        Ok(Minted { kind: "jwt", values, fingerprint })
+    }
+
+    async fn revoke(&self, _handle: &Handle, native_end: Timestamp) -> Result<Revoked, MintError> {
+        Ok(match self.settings.verifiers {
+            Verifiers::Introspect => {
+                Revoked::Gone("introspection, which its verifiers ask, answers inactive".to_owned())
+            }
+            Verifiers::Offline => Revoked::EndsBy(native_end),
+        })
+    }
+
+    /// There is nobody to ask: who honours the token is its verifiers' affair, and introspection answers from the lease
+    /// itself, so asking it would only be asking ourselves.
+    async fn probe(&self, _handle: &Handle) -> Result<Probe, MintError> {
+        Ok(Probe::Unknown)
+    }
+
+    async fn inventory(&self) -> Result<Inventory, MintError> {
+        Ok(Inventory::Unlistable)
+    }
+}

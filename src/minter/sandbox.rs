@@ -1,0 +1,304 @@
+//! Kind `sandbox`: a backend inside the process, for `hallpass dev` and for tests. It remembers what it honours, so that
+//! tests assert on the world and not on calls, and it can be told to fail in the ways real backends do. Production has none.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::settings::read_effect;
+use super::{
+    BackendSettings, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
+};
+use crate::domain::{CatalogueEntry, Digest, Handle, MintPlan, Name, Scope, Timestamp};
+use crate::sys::{Clock, Entropy, ExposeSecret as _, SecretString, canonical_json, fingerprint, sha256};
+
+/// What can be asked of the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SandboxCall {
+    /// Make a credential.
+    Mint,
+    /// Let it work.
+    Activate,
+    /// End it.
+    Revoke,
+    /// Say whether it is honoured.
+    Probe,
+    /// List all.
+    Inventory,
+}
+
+/// How the backend fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It does nothing and says no.
+    Refused,
+    /// It does what was asked, and its answer is lost.
+    Unheard,
+    /// It does nothing and does not answer.
+    Unavailable,
+}
+
+/// A credential the sandbox honours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Honoured {
+    /// Its handle.
+    pub handle: Handle,
+    /// The backend it was minted in; several may share one sandbox.
+    pub backend: Name,
+    /// What it permits.
+    pub scopes: Vec<Scope>,
+    /// Until when.
+    pub ends_at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Held {
+    secret: Digest,
+    active: bool,
+    honoured: Honoured,
+}
+
+#[derive(Debug, Default)]
+struct World {
+    held: BTreeMap<String, Held>,
+    faults: BTreeMap<SandboxCall, VecDeque<Fault>>,
+    broken: BTreeMap<SandboxCall, Fault>,
+    calls: BTreeMap<SandboxCall, u64>,
+    ever: BTreeSet<String>,
+}
+
+/// The backend itself: what it honours, how it shall fail, and how often it was asked.
+#[derive(Debug, Default)]
+pub struct SandboxBackend(Mutex<World>);
+
+impl SandboxBackend {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a resource server asks: does this secret work at `now`, and for what?
+    #[must_use]
+    pub fn check(&self, secret: &str, now: Timestamp) -> Option<Honoured> {
+        let secret = sha256(secret);
+        self.world()
+            .held
+            .values()
+            .find(|held| held.secret == secret && held.works(now))
+            .map(|held| held.honoured.clone())
+    }
+
+    /// Everything that works at `now`.
+    #[must_use]
+    pub fn honoured(&self, now: Timestamp) -> Vec<Honoured> {
+        self.world().held.values().filter(|held| held.works(now)).map(|held| held.honoured.clone()).collect()
+    }
+
+    /// Fail the next call of that kind; faults queue up.
+    pub fn fail_next(&self, call: SandboxCall, fault: Fault) {
+        self.world().faults.entry(call).or_default().push_back(fault);
+    }
+
+    /// Fail every call of that kind until mended.
+    pub fn fail_always(&self, call: SandboxCall, fault: Fault) {
+        self.world().broken.insert(call, fault);
+    }
+
+    /// Take all faults away.
+    pub fn mend(&self) {
+        let mut world = self.world();
+        world.faults.clear();
+        world.broken.clear();
+    }
+
+    /// How often it was asked so, failures included.
+    #[must_use]
+    pub fn calls(&self, call: SandboxCall) -> u64 {
+        self.world().calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Every handle for which a credential was ever made.
+    #[must_use]
+    pub fn ever_minted(&self) -> Vec<Handle> {
+        self.world().ever.iter().map(Handle::new).collect()
+    }
+
+    /// Do what was asked, or fail as told.
+    fn act<T>(&self, call: SandboxCall, deed: impl FnOnce(&mut World) -> Result<T, MintError>) -> Result<T, MintError> {
+        let mut world = self.world();
+        let count = world.calls.entry(call).or_default();
+        *count = count.saturating_add(1);
+        let next = world.faults.get_mut(&call).and_then(VecDeque::pop_front);
+        match next.or_else(|| world.broken.get(&call).copied()) {
+            None => deed(&mut world),
+            Some(Fault::Refused) => Err(MintError::Refused("the sandbox was told to refuse".to_owned())),
+            Some(Fault::Unavailable) => Err(MintError::Unavailable("the sandbox was told not to answer".to_owned())),
+            Some(Fault::Unheard) => {
+                // It acts whatever it would have answered; only the answer is lost.
+                let _lost = deed(&mut world);
+                Err(MintError::Unavailable("the sandbox acted, but its answer was lost".to_owned()))
+            }
+        }
+    }
+}
+
+impl Held {
+    fn works(&self, now: Timestamp) -> bool {
+        self.active && now < self.honoured.ends_at
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {}
+
+/// The native effect of a catalogue entry.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Effect {
+    /// What it would let its holder do, in a sentence for people.
+    allows: Option<String>,
+    /// Scopes of one bucket share a credential.
+    #[serde(default)]
+    bucket: String,
+}
+
+struct SandboxMinter {
+    backend: Name,
+    sandbox: Arc<SandboxBackend>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc<dyn Minter>, MintError> {
+    let Some(sandbox) = &deps.sandbox else {
+        return Err(MintError::Misconfigured(format!(
+            "backend `{}`: the kind `sandbox` exists only in `hallpass dev`; configure a real backend instead",
+            settings.name
+        )));
+    };
+    let Settings {} = settings.read()?;
+    Ok(Arc::new(SandboxMinter {
+        backend: settings.name.clone(),
+        sandbox: Arc::clone(sandbox),
+        clock: Arc::clone(&deps.clock),
+        entropy: Arc::clone(&deps.entropy),
+    }))
+}
+
+#[async_trait]
+impl Minter for SandboxMinter {
+    fn kind(&self) -> &'static str {
+        "sandbox"
+    }
+
+    fn revocability(&self) -> Revocability {
+        Revocability { how: "the sandbox forgets it", strength: "immediate" }
+    }
+
+    fn bucket(&self, entry: &CatalogueEntry) -> Result<String, MintError> {
+        read_effect(entry).map(|effect: Effect| effect.bucket)
+    }
+
+    fn plan(&self, order: &MintOrder<'_>) -> Result<MintPlan, MintError> {
+        if order.confirmation_key.is_some() {
+            return Err(MintError::Unsupported("the sandbox cannot bind a credential to a key".to_owned()));
+        }
+        let mut bucket: Option<String> = None;
+        let mut summary = Vec::with_capacity(order.scopes.len());
+        for (scope, entry) in &order.scopes {
+            let effect: Effect = read_effect(entry)?;
+            if bucket.as_ref().is_some_and(|first| *first != effect.bucket) {
+                return Err(MintError::Unsupported("one credential is of one bucket".to_owned()));
+            }
+            bucket = Some(effect.bucket);
+            let allows = effect.allows.unwrap_or_else(|| entry.description.clone());
+            summary.push(format!("sandbox secret permits {scope} for {}: {allows}", order.ttl));
+        }
+        let bucket = bucket.ok_or_else(|| MintError::Unsupported("no scopes".to_owned()))?;
+        let scopes: Vec<&Scope> = order.scopes.iter().map(|(scope, _)| *scope).collect();
+        let effect = canonical_json(&json!({
+            "backend": self.backend,
+            "kind": self.kind(),
+            "bucket": bucket,
+            "agent": order.agent,
+            "scopes": scopes,
+            "ttl_seconds": order.ttl.as_secs(),
+        }))
+        .map_err(|error| MintError::Unsupported(format!("no canonical form: {error}")))?;
+        Ok(MintPlan {
+            backend: self.backend.clone(),
+            digest: sha256(&effect),
+            effect,
+            summary,
+            handle: Handle::new(order.lease.to_string()),
+            ends_at: order.ends_at,
+            native_end: order.ends_at,
+            native: json!({ "scopes": scopes }),
+        })
+    }
+
+    /// Born disabled. Minted again, the new secret takes the place of the old one.
+    async fn mint(&self, plan: &MintPlan) -> Result<Minted, MintError> {
+        let scopes = plan.native.get("scopes").map(Vec::<Scope>::deserialize).and_then(Result::ok);
+        let scopes = scopes.ok_or_else(|| MintError::Unsupported("the plan is not one of a sandbox".to_owned()))?;
+        let mut random = [0_u8; 32];
+        self.entropy.fill(&mut random);
+        let token = SecretString::from(format!("sbx_{}", data_encoding::BASE64URL_NOPAD.encode(&random)));
+        let now = self.clock.now();
+        self.sandbox.act(SandboxCall::Mint, |world| {
+            world.held.retain(|_, held| now < held.honoured.ends_at);
+            world.ever.insert(plan.handle.to_string());
+            let honoured = Honoured {
+                handle: plan.handle.clone(),
+                backend: self.backend.clone(),
+                scopes,
+                ends_at: plan.native_end,
+            };
+            let held = Held { secret: sha256(token.expose_secret()), active: false, honoured };
+            world.held.insert(plan.handle.to_string(), held);
+            Ok(())
+        })?;
+        let fingerprint = fingerprint(token.expose_secret());
+        Ok(Minted { kind: "sandbox", values: BTreeMap::from([("token", token)]), fingerprint })
+    }
+
+    async fn activate(&self, handle: &Handle) -> Result<(), MintError> {
+        self.sandbox.act(SandboxCall::Activate, |world| match world.held.get_mut(handle.as_str()) {
+            Some(held) => {
+                held.active = true;
+                Ok(())
+            }
+            None => Err(MintError::Refused(format!("the sandbox holds no {handle}"))),
+        })
+    }
+
+    async fn revoke(&self, handle: &Handle, _native_end: Timestamp) -> Result<Revoked, MintError> {
+        self.sandbox.act(SandboxCall::Revoke, |world| {
+            Ok(Revoked::Gone(match world.held.remove(handle.as_str()) {
+                Some(_) => "the sandbox has forgotten it".to_owned(),
+                None => "the sandbox holds no such credential".to_owned(),
+            }))
+        })
+    }
+
+    async fn probe(&self, handle: &Handle) -> Result<Probe, MintError> {
+        let now = self.clock.now();
+        self.sandbox.act(SandboxCall::Probe, |world| {
+            let works = world.held.get(handle.as_str()).is_some_and(|held| held.works(now));
+            Ok(if works { Probe::Honoured } else { Probe::Refused })
+        })
+    }
+
+    /// Disabled credentials are listed too: they could still be let to work.
+    async fn inventory(&self) -> Result<Inventory, MintError> {
+        let now = self.clock.now();
+        self.sandbox.act(SandboxCall::Inventory, |world| {
+            let held = world.held.values().map(|held| &held.honoured);
+            let ours = held.filter(|held| held.backend == self.backend && now < held.ends_at);
+            Ok(Inventory::Complete(ours.map(|held| held.handle.clone()).collect()))
+        })
+    }
+}

@@ -1,0 +1,11 @@
+//! The one integration binary: everything that is tested across rooms, with real parts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "helpers of tests fail like tests; clippy lets only functions marked as tests do so"
+)]
+
+mod minter;

@@ -1,0 +1,93 @@
+//! Minters: one conformance suite that every kind must pass, and what is particular to each.
+
+mod jwt;
+mod registry;
+mod sandbox;
+mod suite;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hallpass::domain::{AgentId, CatalogueEntry, LeaseId, Name, ParamType, Scope, TaskId, Timestamp, Ttl};
+use hallpass::minter::{BackendSettings, MintOrder, Minter, MinterDeps, Minters, SandboxBackend};
+use hallpass::sys::keys::{KeyAlgorithm, KeyRing, KeyTimes, SigningKey};
+use hallpass::sys::{ManualClock, SeededEntropy};
+
+const T0: Timestamp = Timestamp::from_millis(1_790_000_000_999);
+
+/// Real parts that stand still.
+struct World {
+    clock: Arc<ManualClock>,
+    sandbox: Arc<SandboxBackend>,
+    deps: MinterDeps,
+}
+
+impl World {
+    fn new() -> Self {
+        let times = KeyTimes {
+            created_at: T0,
+            activates_at: T0,
+            signs_until: T0.plus(Ttl::EIGHT_HOURS),
+            retires_at: T0.plus(Ttl::EIGHT_HOURS),
+        };
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let keys =
+            KeyAlgorithm::ALL.iter().map(|algorithm| SigningKey::generate(*algorithm, times, &*entropy).unwrap());
+        let clock = Arc::new(ManualClock::new(T0));
+        let sandbox = Arc::new(SandboxBackend::default());
+        let deps = MinterDeps {
+            keyring: Arc::new(KeyRing::new(keys.collect())),
+            issuer_url: "https://hallpass.example".to_owned(),
+            clock: clock.clone(),
+            entropy,
+            sandbox: Some(Arc::clone(&sandbox)),
+        };
+        Self { clock, sandbox, deps }
+    }
+
+    fn minter(&self, settings: &str) -> Arc<dyn Minter> {
+        let settings: BackendSettings = toml::from_str(settings).unwrap();
+        let minters = Minters::build(std::slice::from_ref(&settings), &self.deps).unwrap();
+        Arc::clone(minters.find(&settings.name).unwrap())
+    }
+}
+
+/// A scope with its entry; `params` are words.
+fn scope(written: &str, effect: serde_json::Value) -> (Scope, CatalogueEntry) {
+    let scope: Scope = written.parse().unwrap();
+    let param = |name: &Name| (name.clone(), ParamType::Word { max_length: 64 });
+    let entry = CatalogueEntry {
+        name: scope.entry().clone(),
+        description: "Does something.".to_owned(),
+        risk: 10,
+        owner: "maya".to_owned(),
+        max_ttl: Ttl::EIGHT_HOURS,
+        params: scope.params().keys().map(param).collect::<BTreeMap<_, _>>(),
+        labels: BTreeMap::new(),
+        effect,
+    };
+    (scope, entry)
+}
+
+fn lease(number: u8) -> LeaseId {
+    LeaseId::new(T0, [number; 10])
+}
+
+/// An order of ten minutes for the first lease.
+fn order<'a>(agent: &'a AgentId, scopes: &'a [(Scope, CatalogueEntry)]) -> MintOrder<'a> {
+    MintOrder {
+        lease: lease(1),
+        task: TaskId::new(T0, [9; 10]),
+        agent,
+        beneficiary: Some("maya@acme.example"),
+        scopes: scopes.iter().map(|(scope, entry)| (scope, entry)).collect(),
+        ttl: Ttl::TEN_MINUTES,
+        now: T0,
+        ends_at: T0.plus(Ttl::TEN_MINUTES),
+        confirmation_key: None,
+    }
+}
+
+fn agent() -> AgentId {
+    "release-bot".parse().unwrap()
+}
