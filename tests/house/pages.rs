@@ -52,7 +52,7 @@ fn type_story(source: &Source, name: &str) -> Option<String> {
             .any(|keyword| line.strip_prefix(keyword).is_some_and(|rest| leading_name(rest) == name))
     };
     let lines: Vec<&str> = source.raw.lines().collect();
-    let at = lines.iter().position(|line| declares(&line))?;
+    let at = lines.iter().position(|line| declares(line))?;
     let above = lines[..at].iter().rev().take_while(|line| {
         let line = line.trim_start();
         line.starts_with("///") || line.starts_with("#[") || line.starts_with(')') || line.starts_with(']')
@@ -75,7 +75,7 @@ fn the_glossary_says_what_the_types_say() {
         match all.iter().filter(|source| source.room() == *room).find_map(|source| type_story(source, name)) {
             None => wrong.push(format!("{room} has no public type `{name}` for `{term}`")),
             Some(story) if story != *definition => {
-                wrong.push(format!("{term}:\n    page: {definition}\n    type: {story}"))
+                wrong.push(format!("{term}:\n    page: {definition}\n    type: {story}"));
             }
             Some(_) => {}
         }

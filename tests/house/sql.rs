@@ -111,7 +111,7 @@ fn a_merged_migration_never_changes() {
         match listed.iter().find(|(_, name)| name == path) {
             None => wrong.push(format!("{path} is not listed: run scripts/checksum-migrations.sh")),
             Some((sum, _)) if *sum != digest => {
-                wrong.push(format!("{path} has changed: write a new migration instead"))
+                wrong.push(format!("{path} has changed: write a new migration instead"));
             }
             Some(_) => {}
         }

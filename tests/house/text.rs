@@ -60,7 +60,6 @@ impl Source {
                     }
                 }
                 Inside::LineComment if rest[0] == '\n' => inside = Inside::Code,
-                Inside::LineComment => {}
                 Inside::BlockComment(depth) if rest.starts_with(&['/', '*']) => (*depth, taken) = (*depth + 1, 2),
                 Inside::BlockComment(depth) if rest.starts_with(&['*', '/']) => {
                     (*depth, taken) = (*depth - 1, 2);
@@ -68,7 +67,7 @@ impl Source {
                         inside = Inside::Code;
                     }
                 }
-                Inside::BlockComment(_) => {}
+                Inside::LineComment | Inside::BlockComment(_) => {}
                 Inside::Text { raw_hashes } => {
                     let closes = closes_text(rest, *raw_hashes);
                     taken = closes.unwrap_or(if raw_hashes.is_none() && rest[0] == '\\' { 2 } else { 1 });
