@@ -31,4 +31,4 @@ scripts/docs.sh --check
 step documentation of the code
 RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
-step done
+step "all done"

@@ -27,6 +27,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Minter", "minter", "Minter"),
     ("Lease", "domain", "Lease"),
     ("Handle", "domain", "Handle"),
+    ("Closure", "api", "Closure"),
     ("Audit event", "domain", "AuditEvent"),
 ];
 
@@ -100,32 +101,38 @@ fn pages(folder: &str) -> Vec<String> {
     files(folder, "md").into_iter().filter_map(name).filter(|name| name != "README").collect()
 }
 
-/// The slugs of every problem the API can answer with.
-fn slugs() -> Vec<String> {
+/// The rows of the table of problems, `Variant = "slug", status, Action, "title";`, as slug, status and title.
+fn problems() -> Vec<(String, String, String)> {
     if !exists("src/api/problem.rs") {
         return Vec::new();
     }
-    let source = Source::new("src/api/problem.rs".into(), read("src/api/problem.rs"));
-    let kebab = |text: &str| {
-        text.split('-').all(|part| part.len() > 1 && part.bytes().all(|b| b.is_ascii_lowercase()))
-            && (text.contains('-') || ["internal", "overloaded"].contains(&text))
+    let table = read("src/api/problem.rs");
+    let row = |line: &str| {
+        let (slug, rest) = line.trim().split_once(" = \"")?.1.split_once("\", ")?;
+        let (status, rest) = rest.split_once(", ")?;
+        let title = rest.split_once(", \"")?.1.strip_suffix("\";")?;
+        Some((slug.to_owned(), status.to_owned(), title.to_owned()))
     };
-    let mut slugs: Vec<String> =
-        source.literals.into_iter().map(|literal| literal.text).filter(|text| kebab(text)).collect();
-    slugs.sort();
-    slugs.dedup();
-    slugs
+    let rows: Vec<_> = table.lines().filter_map(row).collect();
+    assert!(rows.len() > 10, "the table in src/api/problem.rs cannot be read");
+    rows
 }
 
 #[test]
 fn every_problem_has_a_page_and_every_page_a_problem() {
-    let (slugs, pages) = (slugs(), pages("docs/problems"));
-    assert!(!exists("src/api/problem.rs") || slugs.len() > 10, "no slugs found in src/api/problem.rs");
-    let missing =
-        slugs.iter().filter(|slug| !pages.contains(slug)).map(|slug| format!("docs/problems/{slug}.md is missing"));
-    let stale =
-        pages.iter().filter(|page| !slugs.contains(page)).map(|page| format!("docs/problems/{page}.md has no problem"));
-    settle("Every problem has a page of the same name:", &missing.chain(stale).collect::<Vec<_>>());
+    let (problems, pages) = (problems(), pages("docs/problems"));
+    let mut wrong = Vec::new();
+    for (slug, status, title) in &problems {
+        let path = format!("docs/problems/{slug}.md");
+        if !pages.contains(slug) {
+            wrong.push(format!("{path} is missing"));
+        } else if !read(&path).starts_with(&format!("# {title}\n\n`{slug}`, HTTP status {status}, ")) {
+            wrong.push(format!("{path} has another title, code or status than src/api/problem.rs"));
+        }
+    }
+    let stale = pages.iter().filter(|page| !problems.iter().any(|(slug, ..)| slug == *page));
+    wrong.extend(stale.map(|page| format!("docs/problems/{page}.md has no problem")));
+    settle("Every problem has a page of the same name:", &wrong);
 }
 
 #[test]
