@@ -53,7 +53,7 @@ fn type_story(source: &Source, name: &str) -> Option<String> {
             .any(|keyword| line.strip_prefix(keyword).is_some_and(|rest| leading_name(rest) == name))
     };
     let lines: Vec<&str> = source.raw.lines().collect();
-    let at = lines.iter().position(|line| declares(line))?;
+    let at = lines.iter().position(declares)?;
     let above = lines[..at].iter().rev().take_while(|line| {
         let line = line.trim_start();
         line.starts_with("///") || line.starts_with("#[") || line.starts_with(')') || line.starts_with(']')
