@@ -2,7 +2,7 @@
 //! backend) has a page of that name, and no page outlives its subject.
 
 use super::text::{Source, leading_name, places_of};
-use super::{exists, files, read, settle, sources};
+use super::{exists, files, read, root, settle, sources, tracked};
 
 /// The glossary's terms that are types: term, room, name of the type.
 const TYPES: &[(&str, &str, &str)] = &[
@@ -178,4 +178,22 @@ fn every_backend_has_a_page_and_goes_through_the_suite() {
     let stale = pages("docs/backends").into_iter().filter(|page| !kinds.contains(&page.as_str()));
     wrong.extend(stale.map(|page| format!("docs/backends/{page}.md has no backend in KINDS")));
     settle("Every backend has a page and a test that runs the suite:", &wrong);
+}
+
+#[test]
+fn a_link_between_pages_leads_somewhere() {
+    let mut wrong = Vec::new();
+    for path in tracked().into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "md")) {
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+        let local =
+            targets.filter(|target| !target.contains("://") && !target.starts_with('#') && !target.contains(' '));
+        for target in local {
+            let file = target.split('#').next().unwrap_or_default();
+            if !root().join(&path).parent().is_some_and(|folder| folder.join(file).exists()) {
+                wrong.push(format!("{}: `{target}`", path.display()));
+            }
+        }
+    }
+    settle("A link between pages leads somewhere:", &wrong);
 }
