@@ -111,9 +111,6 @@ pub trait Minter: Send + Sync {
     fn revocability(&self) -> Revocability;
 
     /// Scopes may share one credential when their entries fall into the same bucket (e.g. the same audience).
-    ///
-    /// # Errors
-    /// [`MintError::Misconfigured`] when the entry's native effect cannot be read.
     fn bucket(&self, entry: &CatalogueEntry) -> Result<String, MintError>;
 
     /// Work out what would be minted. Pure: no I/O, same order in, same plan out; the digest covers the effect only.
