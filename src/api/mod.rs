@@ -3,16 +3,14 @@
 
 pub mod operator;
 pub mod problem;
-pub mod revocation;
 pub mod task;
 
 pub use operator::{
-    AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeaseView, LeasesPage, RequestView,
-    RequestsPage, ScopeView, ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, VerdictAnswer,
-    VerdictAsk, Whoami,
+    AgentView, AgentsPage, Closure, ClosureWord, DecisionView, EventView, EventsPage, Introspection, LeaseView,
+    LeasesPage, RequestView, RequestsPage, RevocationTarget, RevokeAsk, ScopeView, ScopesAnswer, SimulateAnswer,
+    SimulateAsk, SimulatedScope, SuspendAsk, VerdictAnswer, VerdictAsk, Whoami,
 };
 pub use problem::{Problem, ProblemKind};
-pub use revocation::{Closure, ClosureWord, RevocationTarget, RevokeAsk};
 pub use task::{
     AgentAction, ApprovalView, AskScope, Credential, MoreAccessAsk, RequestSummary, RevocationView, TaskAnswer, TaskAsk,
 };
