@@ -13,7 +13,7 @@ run: ## Install what is needed, build, and play the whole story once
 check: ## Everything CI checks, from nothing
 	scripts/check.sh
 
-test: ## All tests
+test: tools ## All tests
 	cargo test --locked
 
 house: ## The rules that no compiler checks (tests/house)
