@@ -1,0 +1,3 @@
+//! The integration tests, one binary: whole rooms with real parts.
+
+mod policy;
