@@ -16,6 +16,7 @@ mod lease;
 mod plan;
 mod scope;
 mod scope_token;
+mod shared_issuers;
 mod task;
 mod text;
 mod time;
@@ -35,6 +36,7 @@ pub use id::{AgentId, ApprovalId, DecisionId, EventId, GrantId, IdError, LeaseId
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
+pub use shared_issuers::required_pins;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};
 pub use text::{Message, Purpose, TextError, forbidden_characters};
 pub use time::{Timestamp, Ttl, TtlError};

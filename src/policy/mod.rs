@@ -1,7 +1,33 @@
 //! May they: the policy engine. One question for each scope goes in, one of three answers comes out, together with the
 //! policies that determined it and the complete input it was given.
 
+mod agents;
+mod approval_form;
+mod bundle;
+mod cedar;
+mod engine;
+mod files;
+mod golden;
+mod input;
+mod people;
+mod policies;
+mod problem;
+mod recognise;
+mod register;
+mod replay;
+mod scopes;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 use crate::domain::{Agent, Operator, Outcome, PolicyRef, Task, Timestamp, Ttl, Voter};
+
+pub use bundle::Bundle;
+pub use golden::{FileReport, StoryReport, TestReport, run_tests};
+pub use problem::{BundleError, Problem};
+pub use recognise::Recognition;
+pub use replay::{ReplayError, Replayed};
 
 /// May this agent hold these scopes, for this long, for this task?
 #[derive(Debug, Clone)]
@@ -64,4 +90,52 @@ pub struct OperatorQuestion<'a> {
     pub agent: Option<&'a Agent>,
     /// The present.
     pub now: Timestamp,
+}
+
+/// Whether an operator may do it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorAnswer {
+    /// Yes.
+    Allowed {
+        /// The policies that permit it.
+        determining: Vec<PolicyRef>,
+    },
+    /// No.
+    Refused {
+        /// The policies that forbid it; empty when none permits it.
+        determining: Vec<PolicyRef>,
+        /// The policies that failed to evaluate, with what went wrong.
+        errors: Vec<String>,
+    },
+}
+
+impl OperatorAnswer {
+    /// Whether it is a yes.
+    #[must_use]
+    pub const fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+}
+
+/// Holds the bundle in force. Whoever takes it keeps it for one whole decision, while another may already be in force.
+#[derive(Debug)]
+pub struct PolicyEngine(ArcSwap<Bundle>);
+
+impl PolicyEngine {
+    /// With its first bundle.
+    #[must_use]
+    pub fn new(bundle: Bundle) -> Self {
+        Self(ArcSwap::from_pointee(bundle))
+    }
+
+    /// The bundle in force.
+    #[must_use]
+    pub fn current(&self) -> Arc<Bundle> {
+        self.0.load_full()
+    }
+
+    /// Put another bundle in force; the one before is returned.
+    pub fn swap(&self, bundle: Bundle) -> Arc<Bundle> {
+        self.0.swap(Arc::new(bundle))
+    }
 }

@@ -9,3 +9,6 @@
 )]
 
 mod minter;
+//! The integration tests, one binary: whole rooms with real parts.
+
+mod policy;

@@ -1,0 +1,3 @@
+//! Policy: bundles, the three answers, recognition, replay and golden tests.
+
+mod shipped;
