@@ -1,8 +1,43 @@
 //! All SQL, nothing but SQL. A transaction is a list of changes that becomes durable together with the audit events that
 //! explain it, or not at all; there is no other way to change anything.
 
-use crate::domain::{Digest, Timestamp};
+mod access_requests;
+mod approvals;
+mod bundles;
+mod codec;
+mod committer;
+mod connect;
+mod control;
+mod decisions;
+mod events;
+mod grants;
+mod group;
+mod idempotency;
+mod leases;
+mod migrate;
+mod probe;
+mod signing_keys;
+mod tasks;
+mod tokens_seen;
+mod tx;
+mod usage;
 
+use std::sync::Arc;
+
+use sqlx::AnyPool;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+
+pub use bundles::StoredBundle;
+pub use connect::StoreSettings;
+pub use control::Suspension;
+pub use events::{EventFilter, StoredEvent};
+pub use leases::LeaseFilter;
+pub use signing_keys::SealedKey;
+pub use tasks::TaskFilter;
+pub use tx::Tx;
+
+use crate::domain::{Digest, Timestamp};
 /// The control row: read with each group of changes that mints, changed by the kill switch and by policy activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
@@ -57,4 +92,83 @@ pub struct IdempotencyRecord {
     pub at: Timestamp,
     /// When it may be forgotten.
     pub keep_until: Timestamp,
+}
+
+/// The most rows a page has.
+const MAX_PAGE: u32 = 1000;
+/// The most rows of one task, request or key ring that are read at once.
+const MAX_PAGE_OF_TASK: i64 = 500;
+/// The most suspended agents that are read at once.
+const MAX_SUSPENDED: i64 = 10_000;
+
+/// A page's size, bounded.
+fn page(limit: u32) -> i64 {
+    i64::from(limit.min(MAX_PAGE))
+}
+
+/// An error of the driver, seen from outside a group.
+fn unavailable(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+/// The door to the database: reads go to a pool of connections, changes to the one committer.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    readers: AnyPool,
+    queue: Arc<committer::Queue>,
+}
+
+impl Store {
+    /// Open the database, make and migrate it as needed, and start the committer on the present runtime.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when it cannot be opened or does not promise full durability; [`StoreError::Corrupt`]
+    /// when its schema is not known.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let target = connect::Target::new(settings)?;
+        target.create_file()?;
+        let mut writer = target.writer().await?;
+        migrate::migrate(&mut writer).await?;
+        let readers = target.readers().await?;
+        let queue = committer::start(target, writer);
+        Ok(Self(Arc::new(Inner { readers, queue })))
+    }
+
+    /// Begin a list of changes; the name is for logs.
+    pub fn begin(&self, name: &'static str) -> Tx {
+        Tx::new(name, Arc::clone(&self.0.queue))
+    }
+
+    /// Forget used tokens and idempotency keys past their time; how many. Never authority, so it needs no events.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].
+    pub async fn forget(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.0.queue.forget(now)?.wait().await
+    }
+
+    /// Write what waits, fold the write-ahead log into the database and close every connection. Later changes and reads are
+    /// refused as unavailable.
+    pub async fn close(&self) {
+        self.0.queue.close().await;
+        self.0.readers.close().await;
+    }
+
+    async fn find<T>(
+        &self,
+        query: Query<'static, sqlx::Any, AnyArguments>,
+        read: fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        query.fetch_optional(&self.0.readers).await.map_err(unavailable)?.as_ref().map(read).transpose()
+    }
+
+    async fn list<T>(
+        &self,
+        query: Query<'static, sqlx::Any, AnyArguments>,
+        read: fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        query.fetch_all(&self.0.readers).await.map_err(unavailable)?.iter().map(read).collect()
+    }
 }

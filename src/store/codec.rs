@@ -1,0 +1,241 @@
+//! How values travel between the domain and the database: rows of a group as one parameter, and columns back into types.
+//! A column that cannot be read names its table and itself, because somebody changed it behind our back.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::str::FromStr;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::StoreError;
+use crate::domain::Timestamp;
+
+/// Where a grouped statement reads its rows from, as `v.value`: one parameter, each row an array. SQLite reads its own
+/// binary JSON (sqlite.org/jsonb.html), which needs neither escaping nor parsing; PostgreSQL will read the same arrays as
+/// `jsonb_array_elements($1::jsonb)`. This macro and [`Rows`] are the only places that know.
+macro_rules! rows {
+    () => {
+        "jsonb_each($1) AS v"
+    };
+}
+pub(super) use rows;
+
+/// JSONB element types.
+const NULL: u8 = 0;
+const INT: u8 = 3;
+const TEXT: u8 = 10;
+const ARRAY: u8 = 11;
+
+/// Rows for one grouped statement, in the database's own form.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Rows {
+    /// Add a row, column by column.
+    pub(super) fn row(&mut self, fill: impl FnOnce(&mut Columns<'_>)) {
+        framed(&mut self.bytes, ARRAY, |bytes| fill(&mut Columns(bytes)));
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// How many rows.
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// How many bytes.
+    pub(super) const fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The one parameter for the rows of several lists.
+    pub(super) fn parameter<'a>(parts: impl Iterator<Item = &'a Rows>) -> Vec<u8> {
+        let mut out = Vec::new();
+        framed(&mut out, ARRAY, |out| parts.for_each(|part| out.extend_from_slice(&part.bytes)));
+        out
+    }
+}
+
+/// Write an element whose size is known only afterwards: a header with four bytes of size, which JSONB allows for any size.
+fn framed(out: &mut Vec<u8>, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[0xE0 | kind, 0, 0, 0, 0]);
+    let start = out.len();
+    fill(out);
+    // Rows are bounded far below 4 GiB (`committer::MAX_LIST_BYTES`), so the size always fits.
+    let size = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX).to_be_bytes();
+    if let Some(slot) = start.checked_sub(4).and_then(|from| out.get_mut(from..start)) {
+        slot.copy_from_slice(&size);
+    }
+}
+
+/// The columns of a row being written, in the order its statement reads them.
+pub(super) struct Columns<'a>(&'a mut Vec<u8>);
+
+impl Columns<'_> {
+    /// A text.
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+        match u8::try_from(text.len()) {
+            Ok(size @ 0..=11) => self.0.push((size << 4) | TEXT),
+            Ok(size) => self.0.extend_from_slice(&[0xC0 | TEXT, size]),
+            Err(_) => {
+                framed(self.0, TEXT, |out| out.extend_from_slice(text.as_bytes()));
+                return self;
+            }
+        }
+        self.0.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// A text, or NULL.
+    pub(super) fn maybe_text(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.text(text),
+            None => self.null(),
+        }
+    }
+
+    /// Anything by its written form.
+    pub(super) fn show(&mut self, value: impl Display) -> &mut Self {
+        // INVARIANT: writing to a vector cannot fail.
+        framed(self.0, TEXT, |out| drop(write!(out, "{value}")));
+        self
+    }
+
+    /// Anything by its written form, or NULL.
+    pub(super) fn maybe_show(&mut self, value: Option<impl Display>) -> &mut Self {
+        match value {
+            Some(value) => self.show(value),
+            None => self.null(),
+        }
+    }
+
+    /// Anything as JSON text.
+    pub(super) fn json(&mut self, value: &impl Serialize) -> &mut Self {
+        // INVARIANT: what is stored as JSON has string keys only, so it serialises; a row cut short would be corrupt and
+        // is refused when it is read.
+        framed(self.0, TEXT, |out| drop(serde_json::to_writer(out, value)));
+        self
+    }
+
+    /// A whole number.
+    pub(super) fn int(&mut self, number: i64) -> &mut Self {
+        framed(self.0, INT, |out| drop(write!(out, "{number}")));
+        self
+    }
+
+    /// A whole number, or NULL.
+    pub(super) fn maybe_int(&mut self, number: Option<i64>) -> &mut Self {
+        match number {
+            Some(number) => self.int(number),
+            None => self.null(),
+        }
+    }
+
+    /// A time, in milliseconds.
+    pub(super) fn time(&mut self, at: Timestamp) -> &mut Self {
+        self.int(at.as_millis())
+    }
+
+    /// A time, or NULL.
+    pub(super) fn maybe_time(&mut self, at: Option<Timestamp>) -> &mut Self {
+        self.maybe_int(at.map(Timestamp::as_millis))
+    }
+
+    /// NULL.
+    pub(super) fn null(&mut self) -> &mut Self {
+        self.0.push(NULL);
+        self
+    }
+}
+
+/// A row read back, with the name of its table for complaints.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'r> {
+    table: &'static str,
+    row: &'r AnyRow,
+}
+
+impl<'r> Reader<'r> {
+    /// Read this row of that table.
+    pub(super) const fn new(table: &'static str, row: &'r AnyRow) -> Self {
+        Self { table, row }
+    }
+
+    /// A complaint about a column.
+    pub(super) fn corrupt(&self, column: &str, why: impl Display) -> StoreError {
+        StoreError::Corrupt(format!("{}.{column}: {why}", self.table))
+    }
+
+    /// A text.
+    pub(super) fn text(&self, column: &'static str) -> Result<&'r str, StoreError> {
+        self.row.try_get(column).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A text, or none.
+    pub(super) fn maybe_text(&self, column: &'static str) -> Result<Option<&'r str>, StoreError> {
+        self.row.try_get(column).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A text as a type.
+    pub(super) fn parse<T>(&self, column: &'static str) -> Result<T, StoreError>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.text(column)?.parse().map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A text as a type, or none.
+    pub(super) fn maybe_parse<T>(&self, column: &'static str) -> Result<Option<T>, StoreError>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.maybe_text(column)?.map(|text| text.parse().map_err(|error| self.corrupt(column, error))).transpose()
+    }
+
+    /// A text as JSON of a type.
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
+        serde_json::from_str(self.text(column)?).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A whole number.
+    pub(super) fn int(&self, column: &'static str) -> Result<i64, StoreError> {
+        self.row.try_get(column).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A whole number, or none.
+    pub(super) fn maybe_int(&self, column: &'static str) -> Result<Option<i64>, StoreError> {
+        self.row.try_get(column).map_err(|error| self.corrupt(column, error))
+    }
+
+    /// A time.
+    pub(super) fn time(&self, column: &'static str) -> Result<Timestamp, StoreError> {
+        self.int(column).map(Timestamp::from_millis)
+    }
+
+    /// A time, or none.
+    pub(super) fn maybe_time(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.maybe_int(column)?.map(Timestamp::from_millis))
+    }
+
+    /// A value that must be there in this state.
+    pub(super) fn needed<T>(&self, column: &'static str, value: Option<T>) -> Result<T, StoreError> {
+        value.ok_or_else(|| self.corrupt(column, "absent, though the state of the row needs it"))
+    }
+
+    /// The word of a state nobody knows.
+    pub(super) fn unknown_state(&self, state: &str) -> StoreError {
+        self.corrupt("state", format_args!("`{state}` is not a state"))
+    }
+
+    /// A record its constructor refuses.
+    pub(super) fn record<T>(&self, made: Result<T, crate::domain::CorruptRecord>) -> Result<T, StoreError> {
+        made.map_err(|error| StoreError::Corrupt(format!("{}: {error}", self.table)))
+    }
+}

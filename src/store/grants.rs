@@ -1,0 +1,141 @@
+//! Grants: inserted, ended by compare-and-swap on their state, found by id and task.
+
+use sqlx::any::AnyRow;
+
+use super::codec::{Reader, rows};
+use super::tx::{Change, Expect, Statement};
+use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx};
+use crate::domain::{Grant, GrantId, GrantRecord, GrantState, TaskId, Ttl};
+
+const TABLE: &str = "access_grant";
+
+pub(super) const INSERT: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Each,
+    sql: concat!(
+        "-- grants.insert
+        INSERT INTO access_grant (id, request_id, task_id, agent_id, backend, scopes, plan, ttl, given_at, until_at, state,
+            cause, ended_at)
+        SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, v.value->>5, v.value->>6,
+            CAST(v.value->>7 AS BIGINT), CAST(v.value->>8 AS BIGINT), CAST(v.value->>9 AS BIGINT), v.value->>10,
+            v.value->>11, CAST(v.value->>12 AS BIGINT)
+        FROM ",
+        rows!()
+    ),
+};
+
+pub(super) const UPDATE: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Each,
+    sql: concat!(
+        "-- grants.update
+        UPDATE access_grant SET state = v.value->>2, cause = v.value->>3, ended_at = CAST(v.value->>4 AS BIGINT)
+        FROM ",
+        rows!(),
+        " WHERE access_grant.id = v.value->>0 AND access_grant.state = v.value->>1"
+    ),
+};
+
+pub(super) const CHECK: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Seen,
+    sql: concat!(
+        "-- grants.check
+        SELECT v.value->>0 AS id FROM ",
+        rows!(),
+        " WHERE EXISTS (SELECT 1 FROM access_grant AS g WHERE g.id = v.value->>0 AND g.state = v.value->>1)"
+    ),
+};
+
+macro_rules! select {
+    ($name:literal, $rest:literal) => {
+        concat!(
+            "-- ",
+            $name,
+            "
+            SELECT id, request_id, task_id, agent_id, backend, scopes, plan, ttl, given_at, until_at, state, cause, ended_at
+            FROM access_grant ",
+            $rest
+        )
+    };
+}
+
+impl Tx {
+    /// Add a grant.
+    pub fn insert_grant(&mut self, grant: &Grant) {
+        self.list.push(Change::GrantInsert, |row| {
+            row.show(grant.id).show(grant.request).show(grant.task).text(grant.agent.as_str());
+            row.text(grant.backend.as_str()).json(&grant.scopes).show(grant.plan).int(i64::from(grant.ttl.as_secs()));
+            row.time(grant.given_at).time(grant.until).text(grant.state.as_str());
+            match grant.state {
+                GrantState::Live => row.null().null(),
+                GrantState::Ended { cause, at } => row.text(cause.as_str()).time(at),
+            };
+        });
+    }
+
+    /// Change a grant that is still in the state `before` is in.
+    pub fn update_grant(&mut self, before: &Grant, after: &Grant) {
+        self.list.push(Change::GrantUpdate, |row| {
+            row.show(before.id).text(before.state.as_str()).text(after.state.as_str());
+            match after.state {
+                GrantState::Live => row.null().null(),
+                GrantState::Ended { cause, at } => row.text(cause.as_str()).time(at),
+            };
+        });
+    }
+
+    /// Commit only if the grant is still in this state.
+    pub fn check_grant(&mut self, grant: &Grant) {
+        self.list.push(Change::GrantCheck, |row| {
+            row.show(grant.id).text(grant.state.as_str());
+        });
+    }
+}
+
+impl Store {
+    /// The grant of that id.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn find_grant(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
+        let query = sqlx::query(select!("grants.find", "WHERE id = $1")).bind(id.to_string());
+        self.find(query, read).await
+    }
+
+    /// The grants of a task, oldest first, at most 500.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_grants_of_task(&self, task: TaskId) -> Result<Vec<Grant>, StoreError> {
+        let query = sqlx::query(select!("grants.list_of_task", "WHERE task_id = $1 ORDER BY id LIMIT $2"))
+            .bind(task.to_string())
+            .bind(MAX_PAGE_OF_TASK);
+        self.list(query, read).await
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Grant, StoreError> {
+    let row = Reader::new(TABLE, row);
+    let state = match row.text("state")? {
+        "live" => GrantState::Live,
+        "ended" => GrantState::Ended {
+            cause: row.parse("cause")?,
+            at: row.needed("ended_at", row.maybe_time("ended_at")?)?,
+        },
+        other => return Err(row.unknown_state(other)),
+    };
+    row.record(Grant::new(GrantRecord {
+        id: row.parse("id")?,
+        request: row.parse("request_id")?,
+        task: row.parse("task_id")?,
+        agent: row.parse("agent_id")?,
+        backend: row.parse("backend")?,
+        scopes: row.json("scopes")?,
+        plan: row.parse("plan")?,
+        ttl: Ttl::from_secs(row.int("ttl")?).map_err(|error| row.corrupt("ttl", error))?,
+        given_at: row.time("given_at")?,
+        until: row.time("until_at")?,
+        state,
+    }))
+}

@@ -1,0 +1,185 @@
+//! A transaction as a list of changes: it reads nothing and holds nothing open. Every row is encoded here, by its caller,
+//! so that the one writer only has to join the lists of a group.
+
+use std::sync::Arc;
+
+use super::codec::{Columns, Rows};
+use super::committer::Queue;
+use super::{
+    Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency, leases,
+    probe, signing_keys, tasks, tokens_seen,
+};
+use crate::domain::{AgentId, Facts};
+
+/// How many of the rows handed to a grouped statement must be found by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// Each one: it is inserted, still as its caller saw it, or there is a conflict.
+    Each,
+    /// Any number.
+    Any,
+    /// Each one, counted by the rows that come back: nothing is written.
+    Seen,
+}
+
+/// One multi-row statement of a group.
+pub(super) struct Statement {
+    /// The table it is about, for conflicts.
+    pub(super) table: &'static str,
+    /// Its text; the rows are its one parameter.
+    pub(super) sql: &'static str,
+    /// What its answer means.
+    pub(super) expect: Expect,
+}
+
+/// Declare the changes in the order a group executes them: what must be unique first, because it most often conflicts; then
+/// rows, then compare-and-swaps, then checks, so that of two changes of one group the ending one wins; events last.
+macro_rules! changes {
+    ($($name:ident => $statement:path),+ $(,)?) => {
+        /// The kinds of change a list may have, each one grouped statement.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Change { $($name),+ }
+
+        impl Change {
+            /// In order of execution.
+            pub(super) const ALL: &'static [(Change, &'static Statement)] = &[$((Change::$name, &$statement)),+];
+        }
+    };
+}
+
+changes! {
+    TokenSeen => tokens_seen::INSERT,
+    Idempotency => idempotency::INSERT,
+    TaskInsert => tasks::INSERT,
+    RequestInsert => access_requests::INSERT,
+    DecisionInsert => decisions::INSERT,
+    ApprovalInsert => approvals::INSERT,
+    GrantInsert => grants::INSERT,
+    LeaseInsert => leases::INSERT,
+    TaskUpdate => tasks::UPDATE,
+    RequestUpdate => access_requests::UPDATE,
+    GrantUpdate => grants::UPDATE,
+    LeaseUpdate => leases::UPDATE,
+    TaskCheck => tasks::CHECK,
+    RequestCheck => access_requests::CHECK,
+    GrantCheck => grants::CHECK,
+    ControlSet => control::SET,
+    AgentSuspend => control::SUSPEND,
+    AgentResume => control::RESUME,
+    AgentsEpoch => control::BUMP_AGENTS_EPOCH,
+    BundleInsert => bundles::INSERT,
+    KeyInsert => signing_keys::INSERT,
+    KeyUpdate => signing_keys::UPDATE,
+    Probe => probe::WRITE,
+    Event => events::INSERT,
+}
+
+/// How a list changes what one agent holds and asks.
+#[derive(Debug, Clone)]
+pub(super) struct UsageChange {
+    pub(super) agent: AgentId,
+    pub(super) live_leases: i64,
+    pub(super) pending_requests: i64,
+}
+
+/// How much one agent may hold and ask.
+#[derive(Debug, Clone)]
+pub(super) struct UsageLimit {
+    pub(super) agent: AgentId,
+    pub(super) live_leases: i64,
+    pub(super) pending_requests: i64,
+}
+
+/// What a transaction wants: rows by statement, and what must be true when they are written.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    pub(super) name: &'static str,
+    changes: Vec<(Change, Rows)>,
+    pub(super) control: Option<Control>,
+    pub(super) usage: Vec<UsageChange>,
+    pub(super) limits: Vec<UsageLimit>,
+    /// Whether it must be a group of its own, because it changes what others of its group expect.
+    pub(super) alone: bool,
+}
+
+impl List {
+    /// The rows of one kind of change.
+    pub(super) fn rows(&self, change: Change) -> Option<&Rows> {
+        self.changes.iter().find(|(kind, _)| *kind == change).map(|(_, rows)| rows)
+    }
+
+    /// How many bytes its rows have.
+    pub(super) fn size(&self) -> usize {
+        self.changes.iter().map(|(_, rows)| rows.size()).sum()
+    }
+
+    /// Add a row.
+    pub(super) fn push(&mut self, change: Change, fill: impl FnOnce(&mut Columns<'_>)) {
+        if let Some((_, rows)) = self.changes.iter_mut().find(|(kind, _)| *kind == change) {
+            rows.row(fill);
+            return;
+        }
+        let mut rows = Rows::default();
+        rows.row(fill);
+        self.changes.push((change, rows));
+    }
+
+    /// Note that an agent holds or asks more, or less.
+    pub(super) fn count(&mut self, agent: &AgentId, live_leases: i64, pending_requests: i64) {
+        if live_leases == 0 && pending_requests == 0 {
+            return;
+        }
+        match self.usage.iter_mut().find(|change| change.agent == *agent) {
+            Some(change) => {
+                change.live_leases = change.live_leases.saturating_add(live_leases);
+                change.pending_requests = change.pending_requests.saturating_add(pending_requests);
+            }
+            None => self.usage.push(UsageChange { agent: agent.clone(), live_leases, pending_requests }),
+        }
+    }
+}
+
+/// A transaction: a list of changes that becomes durable together with the audit events that explain it, or not at all.
+///
+/// It is not an open transaction: it reads nothing, and every update is a compare-and-swap. A row may be updated once in a
+/// list.
+#[must_use = "nothing is written until it is committed"]
+pub struct Tx {
+    pub(super) list: List,
+    queue: Arc<Queue>,
+}
+
+impl Tx {
+    pub(super) fn new(name: &'static str, queue: Arc<Queue>) -> Self {
+        Self { list: List { name, ..List::default() }, queue }
+    }
+
+    /// Commit only if the agent then has at most so many live leases (minting or live) and pending access requests. A list
+    /// that adds none of a kind is not held to its limit.
+    pub fn limit_usage(&mut self, agent: &AgentId, live_leases: u32, pending_requests: u32) {
+        let (live_leases, pending_requests) = (i64::from(live_leases), i64::from(pending_requests));
+        self.list.limits.push(UsageLimit { agent: agent.clone(), live_leases, pending_requests });
+    }
+
+    /// Make the changes durable together with the events that explain them. There is no other commit.
+    ///
+    /// The list is handed over before this returns: dropping the future only means not to hear the answer.
+    ///
+    /// # Errors
+    /// Every [`StoreError`]. [`StoreError::Unknown`] alone leaves open whether the changes were made.
+    pub fn commit(
+        mut self,
+        facts: impl Into<Facts>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        for event in facts.into().iter() {
+            events::push(&mut self.list, event);
+        }
+        self.commit_without_facts()
+    }
+
+    /// Make changes durable that are not about authority: the probe.
+    pub(super) fn commit_without_facts(self) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let answer = self.queue.send(self.list);
+        async move { answer?.wait().await }
+    }
+}

@@ -1,0 +1,7 @@
+//! The store on real files: every public function, what groups promise, and what happens when the database cannot.
+
+mod conformance;
+mod faults;
+mod fixture;
+mod groups;
+mod migrations;
