@@ -15,6 +15,7 @@ mod id;
 mod lease;
 mod plan;
 mod scope;
+mod shared_issuers;
 mod task;
 mod text;
 mod time;
@@ -34,6 +35,7 @@ pub use id::{AgentId, ApprovalId, DecisionId, EventId, GrantId, IdError, LeaseId
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
+pub use shared_issuers::shared_issuer;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};
 pub use text::{Message, Purpose, TextError, forbidden_characters};
 pub use time::{Timestamp, Ttl, TtlError};
