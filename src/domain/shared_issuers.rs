@@ -14,7 +14,7 @@ const SHARED: &[(&str, &str)] = &[
 
 /// The claim that a binding to a shared issuer must pin, or `None` where the issuer has one owner. `sub` means that the
 /// subject must be pinned by equality. GitHub's issuers of one enterprise (`…githubusercontent.com/ENTERPRISE`) count as
-/// shared, as an enterprise has many owners; CircleCI and Bitbucket have one issuer for each owner and are not here.
+/// shared, as an enterprise has many owners. `CircleCI` and Bitbucket have one issuer for each owner and are not here.
 #[must_use]
 pub fn shared_issuer(issuer: &str) -> Option<&'static str> {
     let issuer = issuer.strip_suffix('/').unwrap_or(issuer);
@@ -23,7 +23,9 @@ pub fn shared_issuer(issuer: &str) -> Option<&'static str> {
 
 /// Equal, or GitHub's form with an enterprise below.
 fn below(issuer: &str, shared: &str) -> bool {
-    issuer.strip_prefix(shared).is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && shared.contains("github")))
+    issuer
+        .strip_prefix(shared)
+        .is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && shared.contains("github")))
 }
 
 #[cfg(test)]

@@ -63,7 +63,9 @@ pub struct Incoming {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// The URL is not one this client may use; nothing was sent.
-    #[error("the URL must be https (http only to loopback, where private addresses are allowed) and carry no user name")]
+    #[error(
+        "the URL must be https (http only to loopback, where private addresses are allowed) and carry no user name"
+    )]
     UrlNotAllowed,
     /// The host is, or resolves to, an address that is not public; nothing was sent.
     #[error("the host's address is private; allow_private permits that")]
