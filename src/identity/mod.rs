@@ -1,6 +1,26 @@
 //! Who is calling: a presented token becomes a verified identity, or is refused. Nothing of a token travels further than
 //! this room but what was verified.
 
+mod algorithm;
+mod claims;
+mod jwks;
+mod jwt;
+mod keys;
+mod presented;
+mod presets;
+mod reject;
+mod roca;
+mod settings;
+mod spiffe;
+mod verifiers;
+
+pub use algorithm::Algorithm;
+pub use presented::PresentedToken;
+pub use presets::Preset;
+pub use reject::{IdentityError, Reject};
+pub use settings::{IssuerSettings, SettingsError};
+pub use verifiers::{IssuerInfo, IssuerState, IssuerStatus, Verifiers};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,7 +82,8 @@ impl VerifiedIdentity {
         self.single_use
     }
 
-    /// What a used token is remembered by: SHA-256 over issuer and `jti`, or over the whole token where it has none.
+    /// What a used token is remembered by: SHA-256 over issuer and `jti`, or over issuer and what was signed
+    /// where there is no `jti`.
     #[must_use]
     pub const fn seen_key(&self) -> Digest {
         self.seen_key

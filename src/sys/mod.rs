@@ -1,14 +1,20 @@
 //! Floor 1: the only room that touches the machine: the clock, randomness, secret memory, keys, and the one outgoing HTTP
 //! client. Everything above takes these as arguments, so that a test can hold them still.
 
+mod address;
 mod clock;
 mod entropy;
 mod hash;
 mod jwk;
 pub mod keys;
+mod http;
+mod json;
 
+pub use address::is_public;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
 pub use hash::{canonical_json, fingerprint, sha256};
 pub use jwk::{JwkError, PublicJwk};
+pub use http::{FetchError, FetchLimits, HttpClient, HttpSetupError, Incoming, Outgoing};
+pub use json::{JsonError, check_strict, parse_object};
 pub use secrecy::{ExposeSecret, SecretString};
