@@ -37,7 +37,6 @@ pub use lease::{Handle, Lease, LeaseRecord, LeaseState};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
 pub use shared_issuers::required_pins;
-pub use shared_issuers::shared_issuer;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};
 pub use text::{Message, Purpose, TextError, forbidden_characters};
 pub use time::{Timestamp, Ttl, TtlError};

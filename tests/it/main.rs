@@ -9,9 +9,5 @@
 )]
 
 mod minter;
-//! The integration tests, one binary: whole rooms with real parts.
-
 mod policy;
-//! The integration tests, in one binary.
-
 mod store;
