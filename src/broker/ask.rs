@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use super::BrokerError;
 use crate::api::{AskScope, TaskAsk};
 use crate::domain::{
-    Agent, Catalogue, CatalogueEntry, Ceiling, Message, Name, Purpose, Scope, ScopeError, ScopeSet, Ttl,
-    forbidden_characters,
+    Agent, Catalogue, Ceiling, Message, Name, Purpose, Scope, ScopeError, ScopeSet, Ttl, forbidden_characters,
 };
 
 /// Most references a task may have, and the longest of their texts.
@@ -39,13 +38,6 @@ pub(super) struct ParsedAccess {
     pub confirmation_key: Option<String>,
 }
 
-impl ParsedAccess {
-    /// How long one credential for these entries lives: as asked, or ten minutes or less.
-    pub(super) fn ttl_for<'a>(&self, entries: impl Iterator<Item = &'a CatalogueEntry>) -> Ttl {
-        self.ttl.unwrap_or_else(|| entries.map(|entry| entry.max_ttl).fold(Ttl::TEN_MINUTES, Ttl::min))
-    }
-}
-
 fn ttl(what: &'static str, secs: i64) -> Result<Ttl, BrokerError> {
     Ttl::from_secs(secs).map_err(|_| BrokerError::TtlOutOfBounds { what, found: secs })
 }
@@ -68,7 +60,9 @@ fn scope(ask: &AskScope) -> Result<Scope, BrokerError> {
     let Some(with) = with.filter(|with| !with.is_empty()) else { return Ok(base) };
     if !base.params().is_empty() {
         let name = base.entry().to_string();
-        return Err(ScopeError::Param { name, why: "give parameters in the written scope or in `with`, not in both" }.into());
+        return Err(
+            ScopeError::Param { name, why: "give parameters in the written scope or in `with`, not in both" }.into()
+        );
     }
     let params = with
         .iter()
@@ -145,7 +139,9 @@ pub(super) fn parse_task(ask: &TaskAsk, agent: &Agent, catalogue: &Catalogue) ->
     )?;
     let heartbeat = ask.heartbeat_seconds.map(|secs| ttl("heartbeat_seconds", secs)).transpose()?;
     let entries = access.scopes.iter().filter_map(|scope| catalogue.find(scope.entry()));
-    let longest = access.ttl.unwrap_or_else(|| entries.map(|entry| entry.max_ttl.min(Ttl::TEN_MINUTES)).max().unwrap_or(Ttl::TEN_MINUTES));
+    let longest = access
+        .ttl
+        .unwrap_or_else(|| entries.map(|entry| entry.max_ttl.min(Ttl::TEN_MINUTES)).max().unwrap_or(Ttl::TEN_MINUTES));
     let task_ttl = match ask.task_ttl_seconds {
         None => task_ttl(longest, access.ttl, agent)?,
         Some(secs) => task_ttl(ttl("task_ttl_seconds", secs)?, access.ttl, agent)?,
@@ -153,7 +149,11 @@ pub(super) fn parse_task(ask: &TaskAsk, agent: &Agent, catalogue: &Catalogue) ->
     Ok(ParsedTask {
         purpose,
         kind,
-        beneficiary: ask.on_behalf_of.as_deref().map(|text| line("on_behalf_of", text, MAX_BENEFICIARY_CHARS)).transpose()?,
+        beneficiary: ask
+            .on_behalf_of
+            .as_deref()
+            .map(|text| line("on_behalf_of", text, MAX_BENEFICIARY_CHARS))
+            .transpose()?,
         references: references(&ask.references)?,
         message,
         ceiling,
@@ -193,7 +193,10 @@ fn parse_ceiling(written: &[String], agent: &Agent, catalogue: &Catalogue) -> Re
 
 fn references(given: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, BrokerError> {
     if given.len() > MAX_REFERENCES {
-        return Err(BrokerError::Invalid(format!("`references` has {} members, more than {MAX_REFERENCES}", given.len())));
+        return Err(BrokerError::Invalid(format!(
+            "`references` has {} members, more than {MAX_REFERENCES}",
+            given.len()
+        )));
     }
     given
         .iter()

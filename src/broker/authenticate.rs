@@ -84,10 +84,11 @@ impl Broker {
         let who = format!("{}#{}", identity.issuer(), identity.subject());
         let mut record = Record::new(&self.ids, now, actor);
         let subjects = Subjects { agent: agent.cloned(), ..Subjects::default() };
-        record.note(EventKind::IdentityVerified, subjects, [
-            ("identity", who.as_str().into()),
-            ("token", identity.seen_key().to_string().into()),
-        ]);
+        record.note(
+            EventKind::IdentityVerified,
+            subjects,
+            [("identity", who.as_str().into()), ("token", identity.seen_key().to_string().into())],
+        );
         let mut tx = self.store.begin("identity.use");
         tx.insert_token_seen(identity.seen_key(), now, identity.expires_at());
         match record.commit(tx).await {
@@ -111,11 +112,11 @@ impl Broker {
         }
         let mut record = Record::new(&self.ids, self.clock.now(), Actor::Unknown);
         let subjects = Subjects { agent, ..Subjects::default() };
-        record.note(EventKind::IdentityRejected, subjects, [
-            ("address", address.into()),
-            ("identity", who.unwrap_or("").into()),
-            ("reason", why.into()),
-        ]);
+        record.note(
+            EventKind::IdentityRejected,
+            subjects,
+            [("address", address.into()), ("identity", who.unwrap_or("").into()), ("reason", why.into())],
+        );
         if let Err(error) = record.commit(self.store.begin("identity.reject")).await {
             tracing::error!(%error, "a rejection could not be recorded");
         }
@@ -140,7 +141,8 @@ impl Broker {
         match caller {
             Caller::Agent(agent) => {
                 self.limits.issuer(&agent.issuer)?;
-                let rate = self.policy.current().agent(&agent.agent).map_or(1, |known| known.limits.requests_per_minute);
+                let rate =
+                    self.policy.current().agent(&agent.agent).map_or(1, |known| known.limits.requests_per_minute);
                 self.limits.agent(agent.agent.as_str(), rate)
             }
             Caller::Operator(person) => self.limits.operator(person.operator.person.as_str()),

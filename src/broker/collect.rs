@@ -10,9 +10,9 @@ use super::mint::{Begun, Ready};
 use super::open_task::{MAX_TRIES, note_decision};
 use super::{AgentCaller, Broker, BrokerError};
 use crate::api::TaskAnswer;
-use crate::domain::{Actor, AccessRequest, Agent, EndCause, Grant, Outcome, Task, Timestamp};
+use crate::domain::{AccessRequest, Actor, Agent, EndCause, Grant, Outcome, Task, Timestamp};
 use crate::policy::Bundle;
-use crate::store::{Control, LeaseFilter, StoreError};
+use crate::store::{LeaseFilter, StoreError};
 
 impl Broker {
     /// Mint and deliver what this task may hold and does not: after an approval, or anew after expiry.
@@ -30,7 +30,9 @@ impl Broker {
         for _ in 0..MAX_TRIES {
             match self.try_collect(caller, task, &once).await {
                 Err(BrokerError::Changed) => {}
-                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => return self.replay(&once).await,
+                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
+                    return self.replay(&once).await;
+                }
                 done => return done,
             }
         }

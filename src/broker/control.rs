@@ -101,24 +101,8 @@ impl Broker {
     /// When the store does not take it; the old bundle stays in force.
     pub async fn activate_bundle(&self, bundle: Bundle, actor: Actor) -> Result<Digest, BrokerError> {
         let digest = bundle.digest();
-        let before = self.store.control().await?;
-        if before.bundle == Some(digest) && self.policy.current().digest() == digest {
+        if !self.record_bundle(&bundle, actor).await? && self.policy.current().digest() == digest {
             return Ok(digest);
-        }
-        let files = serde_json::to_string(bundle.files()).map_err(|error| BrokerError::Internal(error.to_string()))?;
-        let now = self.clock.now();
-        let mut tx = self.store.begin("policy.activate");
-        tx.insert_bundle(digest, &files, now);
-        tx.set_control(&before, &Control { bundle: Some(digest), ..before.clone() });
-        let mut record = Record::new(&self.ids, now, actor);
-        let previous = before.bundle.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
-        record.note(EventKind::PolicyChanged, Subjects::default(), [
-            ("bundle", digest.to_string().into()),
-            ("previous", previous.into()),
-        ]);
-        match record.commit(tx).await {
-            Ok(()) => {}
-            Err(error) => return Err(self.settle_store_error(error).await),
         }
         self.policy.swap(bundle);
         self.look_again().await?;
@@ -127,14 +111,45 @@ impl Broker {
         Ok(digest)
     }
 
+    /// At start: the bundle the engine was built with is the one in force.
+    pub(super) async fn put_first_bundle_into_force(&self, bundle: &Bundle) -> Result<(), BrokerError> {
+        self.record_bundle(bundle, Actor::Broker).await.map(|_| ())
+    }
+
+    /// Keep a bundle's text and name it in the control row; `false` when it is named there already.
+    async fn record_bundle(&self, bundle: &Bundle, actor: Actor) -> Result<bool, BrokerError> {
+        let digest = bundle.digest();
+        let before = self.store.control().await?;
+        if before.bundle == Some(digest) {
+            return Ok(false);
+        }
+        let files = serde_json::to_string(bundle.files()).map_err(|error| BrokerError::Internal(error.to_string()))?;
+        let now = self.clock.now();
+        let mut tx = self.store.begin("policy.activate");
+        tx.insert_bundle(digest, &files, now);
+        tx.set_control(&before, &Control { bundle: Some(digest), ..before.clone() });
+        let mut record = Record::new(&self.ids, now, actor);
+        let previous = before.bundle.map_or_else(|| "none".to_owned(), |digest| digest.to_string());
+        record.note(
+            EventKind::PolicyChanged,
+            Subjects::default(),
+            [("bundle", digest.to_string().into()), ("previous", previous.into())],
+        );
+        match record.commit(tx).await {
+            Ok(()) => Ok(true),
+            Err(error) => Err(self.settle_store_error(error).await),
+        }
+    }
+
     /// Record that a bundle was refused; the old one stays in force.
     pub async fn reject_bundle(&self, why: &str, actor: Actor) -> Result<(), BrokerError> {
         let mut record = Record::new(&self.ids, self.clock.now(), actor);
         let in_force = self.policy.current().digest();
-        record.note(EventKind::PolicyChangeRejected, Subjects::default(), [
-            ("in_force", in_force.to_string().into()),
-            ("why", why.chars().take(2000).collect::<String>().into()),
-        ]);
+        record.note(
+            EventKind::PolicyChangeRejected,
+            Subjects::default(),
+            [("in_force", in_force.to_string().into()), ("why", why.chars().take(2000).collect::<String>().into())],
+        );
         metrics::counter!("hallpass_policy_rejected_total").increment(1);
         tracing::error!(policy.bundle = %in_force, why, "a policy bundle was refused; the one in force stays");
         Ok(record.commit(self.store.begin("policy.reject")).await?)

@@ -8,7 +8,8 @@ use super::open_task::{denial_word, note_decision};
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::api::{VerdictAnswer, VerdictAsk};
 use crate::domain::{
-    AccessRequest, Actor, Agent, Approval, Digest, EventKind, Grant, GrantRecord, GrantState, Message, Outcome, Task, Verdict,
+    AccessRequest, Actor, Agent, Approval, Digest, EventKind, Grant, GrantRecord, GrantState, Message, Outcome, Task,
+    Verdict,
 };
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::StoreError;
@@ -25,11 +26,11 @@ impl Broker {
         request: &str,
         ask: VerdictAsk,
     ) -> Result<VerdictAnswer, BrokerError> {
-        let verdict: Verdict = ask.verdict.parse().map_err(|_| BrokerError::Invalid("`verdict` is `approve` or `deny`".to_owned()))?;
-        let shown: Digest = ask
-            .request_digest
-            .parse()
-            .map_err(|_| BrokerError::Invalid("`request_digest` is the digest the request was shown with".to_owned()))?;
+        let verdict: Verdict =
+            ask.verdict.parse().map_err(|_| BrokerError::Invalid("`verdict` is `approve` or `deny`".to_owned()))?;
+        let shown: Digest = ask.request_digest.parse().map_err(|_| {
+            BrokerError::Invalid("`request_digest` is the digest the request was shown with".to_owned())
+        })?;
         let reason = ask.reason.as_deref().map(str::parse::<Message>).transpose()?;
         let bundle = self.policy.current();
         let (request, task) = self.request_and_task(request).await?;
@@ -106,7 +107,9 @@ impl Broker {
         request: &AccessRequest,
     ) -> Option<String> {
         match self.check_voter(caller, bundle, agent, task, request) {
-            Ok(()) => self.may(caller, OperatorAction::Decide, Some(&agent.id)).err().map(|_| "not_permitted".to_owned()),
+            Ok(()) => {
+                self.may(caller, OperatorAction::Decide, Some(&agent.id)).err().map(|_| "not_permitted".to_owned())
+            }
             Err(BrokerError::OwnRequest) => Some("own_request".to_owned()),
             Err(BrokerError::NotInGroup { groups, .. }) => Some(format!("not_in_group:{}", groups.join(","))),
             Err(_) => Some("already_decided".to_owned()),
@@ -114,16 +117,25 @@ impl Broker {
     }
 
     /// The verdict becomes durable together with its event; one no ends the request in the same commit.
-    async fn record_verdict(&self, request: &AccessRequest, approval: &Approval, actor: Actor) -> Result<(), BrokerError> {
+    async fn record_verdict(
+        &self,
+        request: &AccessRequest,
+        approval: &Approval,
+        actor: Actor,
+    ) -> Result<(), BrokerError> {
         let mut record = Record::new(&self.ids, approval.at, actor);
         let mut tx = self.store.begin("approval.record");
         tx.insert_approval(approval);
-        record.note(EventKind::ApprovalRecorded, about_request(request), [
-            ("digest", approval.request_digest.to_string().into()),
-            ("groups", approval.groups.clone().into()),
-            ("reason", approval.reason.clone().unwrap_or_default().into()),
-            ("verdict", approval.verdict.as_str().into()),
-        ]);
+        record.note(
+            EventKind::ApprovalRecorded,
+            about_request(request),
+            [
+                ("digest", approval.request_digest.to_string().into()),
+                ("groups", approval.groups.clone().into()),
+                ("reason", approval.reason.clone().unwrap_or_default().into()),
+                ("verdict", approval.verdict.as_str().into()),
+            ],
+        );
         match approval.verdict {
             Verdict::Approve => tx.check_request(request),
             Verdict::Deny => {
@@ -192,7 +204,8 @@ impl Broker {
             }
             Outcome::Deny(_) => {
                 let reason = denial_word(&decision.outcome);
-                let denied = request.clone().deny(reason, now).map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
+                let denied =
+                    request.clone().deny(reason, now).map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
                 tx.update_request(&request, &denied);
                 record.note(EventKind::AccessDenied, about_request(&request), [("reason", reason.into())]);
             }

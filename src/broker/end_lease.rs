@@ -23,7 +23,12 @@ const SHOWN: u32 = 500;
 
 impl Broker {
     /// Record that these leases must end, then end their credentials.
-    pub(super) async fn end_leases_of(&self, leases: Vec<Lease>, cause: EndCause, actor: Actor) -> Result<(), BrokerError> {
+    pub(super) async fn end_leases_of(
+        &self,
+        leases: Vec<Lease>,
+        cause: EndCause,
+        actor: Actor,
+    ) -> Result<(), BrokerError> {
         let now = self.clock.now();
         let mut record = Record::new(&self.ids, now, actor);
         let mut tx = self.store.begin("lease.end");
@@ -87,7 +92,8 @@ impl Broker {
                 lease.clone().try_again(Some(by), now)
             }
             Err(error) => {
-                metrics::counter!("hallpass_lease_end_failed_total", "backend" => lease.backend.to_string()).increment(1);
+                metrics::counter!("hallpass_lease_end_failed_total", "backend" => lease.backend.to_string())
+                    .increment(1);
                 tracing::warn!(lease.id = %lease.id, backend = %lease.backend, %error, "a credential could not be ended yet");
                 record.note(EventKind::LeaseDelayed, about_lease(&lease), [("why", error.to_string().into())]);
                 lease.clone().try_again(None, now)
@@ -99,7 +105,9 @@ impl Broker {
         match record.commit(tx).await {
             Ok(()) => self.signals.changed(lease.task),
             Err(StoreError::Conflict { .. }) => {}
-            Err(error) => tracing::error!(lease.id = %lease.id, %error, "the end of a lease could not be recorded; the sweep repeats it"),
+            Err(error) => {
+                tracing::error!(lease.id = %lease.id, %error, "the end of a lease could not be recorded; the sweep repeats it")
+            }
         }
     }
 
@@ -112,9 +120,10 @@ impl Broker {
         let revoked = told.unwrap_or_else(|_| late())?;
         let Revoked::Gone(proof) = revoked else { return Ok(revoked) };
         // Never say ended for something that still works: ask the backend, where it can be asked.
-        match tokio::time::timeout(REVOKE_TIMEOUT, minter.probe(&lease.handle)).await.unwrap_or_else(|_| {
-            Err(MintError::Unavailable("the probe was not answered in time".to_owned()))
-        })? {
+        match tokio::time::timeout(REVOKE_TIMEOUT, minter.probe(&lease.handle))
+            .await
+            .unwrap_or_else(|_| Err(MintError::Unavailable("the probe was not answered in time".to_owned())))?
+        {
             Probe::Refused => Ok(Revoked::Gone(format!("{proof}; a probe was refused at {}", self.clock.now()))),
             Probe::Unknown => Ok(Revoked::Gone(proof)),
             Probe::Honoured => Err(MintError::Refused("the backend says it is gone and still honours it".to_owned())),
@@ -126,7 +135,9 @@ impl Broker {
         let now = self.clock.now();
         match &lease.state {
             LeaseState::Minting => self.end_leases_of(vec![lease], EndCause::Aborted, Actor::Broker).await,
-            LeaseState::Live { .. } if now >= lease.native_end && self.ends_by_itself(&lease) => self.expire(lease, now).await,
+            LeaseState::Live { .. } if now >= lease.native_end && self.ends_by_itself(&lease) => {
+                self.expire(lease, now).await
+            }
             LeaseState::Live { .. } => self.end_leases_of(vec![lease], EndCause::Expired, Actor::Broker).await,
             LeaseState::Ending { .. } => {
                 self.end_lease(lease).await;
@@ -159,7 +170,12 @@ impl Broker {
     }
 
     /// What is known now of the leases that a filter names.
-    pub(super) async fn closure(&self, id: String, cause: EndCause, filter: &LeaseFilter) -> Result<Closure, BrokerError> {
+    pub(super) async fn closure(
+        &self,
+        id: String,
+        cause: EndCause,
+        filter: &LeaseFilter,
+    ) -> Result<Closure, BrokerError> {
         let leases = self.store.list_leases(filter, None, SHOWN).await?;
         let total = leases.len();
         Ok(self.closure_of(id, cause, leases, u64::try_from(total).unwrap_or(u64::MAX)))

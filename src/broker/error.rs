@@ -134,6 +134,9 @@ pub enum BrokerError {
     /// The store has a problem.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The signing keys have a problem.
+    #[error(transparent)]
+    Keys(#[from] crate::sys::keys::KeyError),
     /// A fault of ours.
     #[error("internal: {0}")]
     Internal(String),

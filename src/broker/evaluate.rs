@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{Broker, BrokerError};
 use crate::domain::{
-    AccessRequest, Agent, Approval, CatalogueEntry, Decision, Digest, LeaseId, MintPlan, Name, Outcome, PolicyRef, Scope,
-    ScopeSet, Task, TaskId, Timestamp, Ttl, Verdict, Voter,
+    AccessRequest, Agent, Approval, CatalogueEntry, Decision, Digest, LeaseId, MintPlan, Name, Outcome, PolicyRef,
+    Scope, ScopeSet, Task, TaskId, Timestamp, Ttl, Verdict, Voter,
 };
 use crate::minter::{MintOrder, Minter};
 use crate::policy::{Answer, Bundle, Question};
@@ -39,7 +39,7 @@ pub(super) struct Asking<'a> {
 
 impl Asking<'_> {
     /// Ask about one scope.
-    fn ask(&self, scope: &Scope, ttl: Ttl) -> Answer {
+    pub(super) fn ask(&self, scope: &Scope, ttl: Ttl) -> Answer {
         let issuer = self.task.identity.split_once('#').map_or("", |(issuer, _)| issuer);
         let question = Question {
             agent: self.agent,
@@ -91,7 +91,9 @@ fn group_key(backend: &Name, bucket: String, outcome: &Outcome) -> (Name, String
 impl Broker {
     pub(super) fn minter(&self, backend: &Name) -> Result<&Arc<dyn Minter>, BrokerError> {
         self.minters.find(backend).ok_or_else(|| {
-            BrokerError::Invalid(format!("the backend `{backend}` of this scope is not configured here; ask your operator"))
+            BrokerError::Invalid(format!(
+                "the backend `{backend}` of this scope is not configured here; ask your operator"
+            ))
         })
     }
 
@@ -124,7 +126,8 @@ impl Broker {
     ) -> Result<Group, BrokerError> {
         let mut ttl = members.iter().map(|(_, _, _, ttl)| *ttl).min().unwrap_or(Ttl::TEN_MINUTES);
         let scopes = ScopeSet::new(members.iter().map(|(scope, _, _, _)| (*scope).clone()))?;
-        let pairs: Vec<(&Scope, &CatalogueEntry)> = members.iter().map(|(scope, entry, _, _)| (*scope, *entry)).collect();
+        let pairs: Vec<(&Scope, &CatalogueEntry)> =
+            members.iter().map(|(scope, entry, _, _)| (*scope, *entry)).collect();
         let answers = members.into_iter().map(|(_, _, answer, _)| answer).collect();
         let decision = combine(self.ids.decision(), answers, asking.bundle.digest(), asking.now)
             .ok_or_else(|| BrokerError::Internal("a group without scopes".to_owned()))?;

@@ -21,7 +21,12 @@ impl<'a> Record<'a> {
     }
 
     /// Note that something happened to these things, and what else is to be known of it.
-    pub(super) fn note<const N: usize>(&mut self, kind: EventKind, subjects: Subjects, data: [(&'static str, Datum); N]) {
+    pub(super) fn note<const N: usize>(
+        &mut self,
+        kind: EventKind,
+        subjects: Subjects,
+        data: [(&'static str, Datum); N],
+    ) {
         self.events.push(AuditEvent {
             id: self.ids.event(),
             at: self.now,

@@ -57,7 +57,8 @@ impl Broker {
         if found.request != keyed.request {
             return Err(BrokerError::IdempotencyConflict);
         }
-        let id = found.subject.parse().map_err(|_| BrokerError::Internal("an idempotency key of no task".to_owned()))?;
+        let id =
+            found.subject.parse().map_err(|_| BrokerError::Internal("an idempotency key of no task".to_owned()))?;
         let task = self.store.find_task(id).await?.ok_or(BrokerError::NotFound("task"))?;
         self.answer_stored(&task).await
     }

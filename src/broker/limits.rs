@@ -8,15 +8,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use governor::clock::{Clock as GovernorClock, Reference};
+use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
+use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use super::BrokerError;
 use crate::sys::Clock;
 
 /// Rejected tokens recorded in the audit, a minute.
-const REJECTIONS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(600).unwrap_or(NonZeroU32::MIN);
+const REJECTIONS_PER_MINUTE: u32 = 600;
 
 /// So many calls a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -55,11 +57,16 @@ impl GovernorClock for HouseClock {
     }
 }
 
-type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, HouseClock>;
+type Plain = NoOpMiddleware<Nanos>;
+type Keyed<K> = RateLimiter<K, DashMapStateStore<K>, HouseClock, Plain>;
+type Direct = RateLimiter<NotKeyed, InMemoryState, HouseClock, Plain>;
+
+fn quota(per_minute: u32) -> Quota {
+    Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN))
+}
 
 fn keyed<K: std::hash::Hash + Eq + Clone>(per_minute: u32, clock: &HouseClock) -> Keyed<K> {
-    let cells = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-    RateLimiter::new(Quota::per_minute(cells), DashMapStateStore::default(), clock.clone())
+    RateLimiter::new(quota(per_minute), DashMapStateStore::default(), clock.clone())
 }
 
 /// The limiters.
@@ -68,7 +75,7 @@ pub(super) struct Limits {
     by_address: Keyed<IpAddr>,
     by_issuer: Keyed<Arc<str>>,
     by_operator: Keyed<String>,
-    rejections: governor::RateLimiter<governor::state::NotKeyed, governor::state::InMemoryState, HouseClock>,
+    rejections: Direct,
     /// One limiter for each distinct rate among the agents of the bundle.
     by_agent: Mutex<HashMap<u32, Arc<Keyed<String>>>>,
 }
@@ -80,7 +87,7 @@ impl Limits {
             by_address: keyed(settings.address_per_minute, &clock),
             by_issuer: keyed(settings.issuer_per_minute, &clock),
             by_operator: keyed(settings.operator_per_minute, &clock),
-            rejections: RateLimiter::direct_with_clock(Quota::per_minute(REJECTIONS_PER_MINUTE), clock.clone()),
+            rejections: RateLimiter::direct_with_clock(quota(REJECTIONS_PER_MINUTE), clock.clone()),
             by_agent: Mutex::default(),
             clock,
         }

@@ -43,10 +43,7 @@ impl Ready {
                 .collect(),
             usable_until: self.lease.ends_at,
             native_end: self.lease.native_end,
-            revocation: RevocationView {
-                how: revocability.how.to_owned(),
-                strength: revocability.strength.to_owned(),
-            },
+            revocation: RevocationView { how: revocability.how.to_owned(), strength: revocability.strength.to_owned() },
         }
     }
 }
@@ -98,11 +95,15 @@ impl Broker {
             state: LeaseState::Minting,
         })
         .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
-        record.note(EventKind::CredentialMinting, about_lease(&lease), [
-            ("backend", lease.backend.as_str().into()),
-            ("plan", plan.digest.to_string().into()),
-            ("usable_until", lease.ends_at.to_string().into()),
-        ]);
+        record.note(
+            EventKind::CredentialMinting,
+            about_lease(&lease),
+            [
+                ("backend", lease.backend.as_str().into()),
+                ("plan", plan.digest.to_string().into()),
+                ("usable_until", lease.ends_at.to_string().into()),
+            ],
+        );
         if !minter.is_offline() {
             return Ok(Begun::Intended { lease: Box::new(lease), plan: Box::new(plan), minter });
         }
@@ -113,7 +114,13 @@ impl Broker {
 
     /// After the intent is durable: act, record the fact, let it work, and hand it over. The work is detached: whoever waits
     /// may go away.
-    pub(super) async fn finish_mint(&self, begun: Begun, task: &Task, grant: &Grant, seen: Control) -> Result<Ready, BrokerError> {
+    pub(super) async fn finish_mint(
+        &self,
+        begun: Begun,
+        task: &Task,
+        grant: &Grant,
+        seen: Control,
+    ) -> Result<Ready, BrokerError> {
         let (lease, plan, minter) = match begun {
             Begun::Done(ready) => return Ok(*ready),
             Begun::Intended { lease, plan, minter } => (*lease, *plan, minter),
@@ -152,7 +159,8 @@ impl Broker {
         match record.commit(tx).await {
             Ok(()) => {}
             // The outcome decides whether the credential may live: read it back before acting on it.
-            Err(StoreError::Unknown(_)) if self.store.find_lease(live.id).await?.is_some_and(|row| row.is_active(now)) => {}
+            Err(StoreError::Unknown(_))
+                if self.store.find_lease(live.id).await?.is_some_and(|row| row.is_active(now)) => {}
             Err(error) => {
                 drop(minted);
                 self.mint_failed(lease, "the fact could not be recorded").await;
@@ -189,25 +197,26 @@ impl Broker {
     }
 }
 
-fn note_minted(
-    lease: Lease,
-    minted: &Minted,
-    now: Timestamp,
-    record: &mut Record<'_>,
-) -> Result<Lease, BrokerError> {
-    let live = lease.minted(minted.fingerprint.clone(), now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
-    record.note(EventKind::CredentialMinted, about_lease(&live), [
-        ("fingerprint", minted.fingerprint.as_str().into()),
-        ("type", minted.kind.into()),
-    ]);
+fn note_minted(lease: Lease, minted: &Minted, now: Timestamp, record: &mut Record<'_>) -> Result<Lease, BrokerError> {
+    let live =
+        lease.minted(minted.fingerprint.clone(), now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
+    record.note(
+        EventKind::CredentialMinted,
+        about_lease(&live),
+        [("fingerprint", minted.fingerprint.as_str().into()), ("type", minted.kind.into())],
+    );
     Ok(live)
 }
 
 /// Note that a grant was given.
 pub(super) fn note_granted(grant: &Grant, decision: DecisionId, record: &mut Record<'_>) {
     let subjects = Subjects { decision: Some(decision), ..about_grant(grant) };
-    record.note(EventKind::AccessGranted, subjects, [
-        ("scopes", grant.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
-        ("until", grant.until.to_string().into()),
-    ]);
+    record.note(
+        EventKind::AccessGranted,
+        subjects,
+        [
+            ("scopes", grant.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
+            ("until", grant.until.to_string().into()),
+        ],
+    );
 }

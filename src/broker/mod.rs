@@ -1,15 +1,193 @@
 //! The use cases, one file each: they decide the order of things. Doors translate to and from them; they ask the
 //! capabilities below and decide nothing about the wire.
 
+mod ask;
+mod authenticate;
+mod collect;
+mod control;
+mod decide_request;
+mod deliver;
+mod end_lease;
 mod error;
-mod stubs;
+mod evaluate;
+mod facts;
+mod govern;
+mod idempotency;
+mod inquire;
+mod introspect;
+mod keys;
+mod limits;
+mod mint;
+mod open_task;
+mod read;
+mod readiness;
+mod revoke;
+mod signals;
+mod sweep;
+mod views;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::domain::{AgentId, Operator, Timestamp};
+use arc_swap::ArcSwap;
+
+use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
+use crate::identity::Verifiers;
+use crate::minter::Minters;
+use crate::policy::PolicyEngine;
+use crate::store::Store;
+use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
+use crate::sys::{Clock, Entropy, Ids};
 
 pub use error::BrokerError;
-pub use stubs::{Broker, Readiness};
+pub use limits::LimitSettings;
+pub use readiness::Readiness;
+pub use sweep::SweepReport;
+
+/// What the broker is built from.
+pub struct Parts {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The store.
+    pub store: Store,
+    /// The policy engine with the bundle to put into force.
+    pub policy: PolicyEngine,
+    /// The issuers that are trusted.
+    pub verifiers: Verifiers,
+    /// The backends.
+    pub minters: Minters,
+    /// The keys that sign credentials; shared with the minters.
+    pub keyring: Arc<KeyRing>,
+    /// The key under which they are sealed.
+    pub kek: Kek,
+    /// The algorithms a key is kept for.
+    pub key_algorithms: Vec<KeyAlgorithm>,
+    /// When they are replaced.
+    pub rotation: RotationSettings,
+    /// For how many seconds the JWKS document may be cached.
+    pub jwks_max_age_secs: u32,
+    /// Who may introspect, each with the SHA-256 of its secret.
+    pub resource_servers: Vec<(ResourceServer, Digest)>,
+    /// How many calls a minute.
+    pub limits: LimitSettings,
+    /// Where the API is reached, without a slash at the end.
+    pub public_url: String,
+}
+
+/// The broker: what the use cases need, built once. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+impl Deref for Broker {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// What the use cases reach for.
+pub struct Inner {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    ids: Ids,
+    store: Store,
+    policy: PolicyEngine,
+    verifiers: Verifiers,
+    minters: Minters,
+    keyring: Arc<KeyRing>,
+    kek: Kek,
+    key_algorithms: Vec<KeyAlgorithm>,
+    rotation: RotationSettings,
+    jwks_max_age_secs: u32,
+    resource_servers: Vec<(ResourceServer, Digest)>,
+    limits: limits::Limits,
+    public_url: String,
+    standing: ArcSwap<control::Standing>,
+    signals: signals::Signals,
+    deliveries: deliver::Deliveries,
+    active_keys: Mutex<BTreeSet<String>>,
+    rechecked: Mutex<Rechecked>,
+}
+
+/// How far the live leases were looked at under a bundle.
+struct Rechecked {
+    bundle: Digest,
+    after: Option<LeaseId>,
+    done: bool,
+}
+
+impl Broker {
+    /// Build it: load what stands, put the bundle into force, and have keys that sign.
+    ///
+    /// # Errors
+    /// When the store does not answer or a key cannot be unsealed.
+    pub async fn start(parts: Parts) -> Result<Self, BrokerError> {
+        let control = parts.store.control().await?;
+        let bundle = parts.policy.current();
+        // The leases that live now were permitted by the bundle that was in force; only another one sends the sweep over them.
+        let rechecked =
+            Rechecked { bundle: bundle.digest(), after: None, done: control.bundle == Some(bundle.digest()) };
+        let broker = Self(Arc::new(Inner {
+            ids: Ids::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
+            limits: limits::Limits::new(parts.limits, Arc::clone(&parts.clock)),
+            clock: parts.clock,
+            entropy: parts.entropy,
+            store: parts.store,
+            policy: parts.policy,
+            verifiers: parts.verifiers,
+            minters: parts.minters,
+            keyring: parts.keyring,
+            kek: parts.kek,
+            key_algorithms: parts.key_algorithms,
+            rotation: parts.rotation,
+            jwks_max_age_secs: parts.jwks_max_age_secs,
+            resource_servers: parts.resource_servers,
+            public_url: parts.public_url,
+            standing: ArcSwap::from_pointee(control::Standing { control, suspended: BTreeMap::new() }),
+            signals: signals::Signals::default(),
+            deliveries: deliver::Deliveries::default(),
+            active_keys: Mutex::default(),
+            rechecked: Mutex::new(rechecked),
+        }));
+        broker.put_first_bundle_into_force(&bundle).await?;
+        broker.look_again().await?;
+        broker.rotate_keys().await?;
+        Ok(broker)
+    }
+
+    /// The issuers, for a worker that refreshes their keys and for those who look after them.
+    #[must_use]
+    pub fn verifiers(&self) -> &Verifiers {
+        &self.verifiers
+    }
+
+    /// The bundle in force.
+    #[must_use]
+    pub fn bundle(&self) -> Arc<crate::policy::Bundle> {
+        self.policy.current()
+    }
+
+    /// The backends.
+    #[must_use]
+    pub fn minters(&self) -> &Minters {
+        &self.minters
+    }
+
+    /// The present, as the broker has it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Write what is still to be written, and close the store.
+    pub async fn stop(&self) {
+        self.store.close().await;
+    }
+}
 
 /// An authenticated workload that was recognised as an agent.
 #[derive(Debug, Clone)]

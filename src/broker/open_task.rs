@@ -33,9 +33,10 @@ impl Settled {
 
     /// The refusal, when nothing was permitted: the worst answer and every reason.
     fn denial(&self, task: &Task) -> BrokerError {
-        let worst = self.decisions.iter().find(|decision| {
-            matches!(decision.outcome, Outcome::Deny(Denial::PolicyError { .. }))
-        });
+        let worst = self
+            .decisions
+            .iter()
+            .find(|decision| matches!(decision.outcome, Outcome::Deny(Denial::PolicyError { .. })));
         let decision = worst.or_else(|| self.decisions.first());
         let mut because: Vec<String> = self
             .decisions
@@ -75,7 +76,9 @@ impl Broker {
         for _ in 0..MAX_TRIES {
             match self.try_open_task(caller, &ask, &once).await {
                 Err(BrokerError::Changed) => {}
-                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => return self.replay(&once).await,
+                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
+                    return self.replay(&once).await;
+                }
                 done => return done,
             }
         }
@@ -106,15 +109,20 @@ impl Broker {
         .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
 
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
-        record.note(EventKind::TaskOpened, about_task(&task), [
-            ("ends_at", task.ends_at.to_string().into()),
-            ("identity", task.identity.as_str().into()),
-            ("purpose", task.purpose.as_str().into()),
-        ]);
+        record.note(
+            EventKind::TaskOpened,
+            about_task(&task),
+            [
+                ("ends_at", task.ends_at.to_string().into()),
+                ("identity", task.identity.as_str().into()),
+                ("purpose", task.purpose.as_str().into()),
+            ],
+        );
         let settled = self.settle(&bundle, agent, &task, &parsed.access, now, &mut record).await?;
         let denied = settled.all_denied();
         let task = if denied {
-            let closed = task.close(EndCause::Denied, now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
+            let closed =
+                task.close(EndCause::Denied, now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
             record.note(EventKind::TaskClosed, about_task(&closed), [("cause", EndCause::Denied.as_str().into())]);
             closed
         } else {
@@ -145,7 +153,9 @@ impl Broker {
         for _ in 0..MAX_TRIES {
             match self.try_request_access(caller, task, &ask, &once).await {
                 Err(BrokerError::Changed) => {}
-                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => return self.replay(&once).await,
+                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
+                    return self.replay(&once).await;
+                }
                 done => return done,
             }
         }
@@ -304,27 +314,30 @@ impl Broker {
                 Err(error) => failed = Some(error),
             }
         }
-        let bundle = self.policy.current();
-        let answer = self.answer_fresh(&bundle, &task, &settled.requests, &settled.decisions, ready, failed.as_ref());
-        Ok(answer)
+        Ok(self.answer_fresh(&task, &settled.requests, &settled.decisions, ready, failed.as_ref()))
     }
 }
 
 /// Note that scopes were asked for and what policy said.
 fn note_request(request: &AccessRequest, decision: &Decision, record: &mut Record<'_>) {
     let scopes: Vec<String> = request.scopes.iter().map(ToString::to_string).collect();
-    record.note(EventKind::AccessRequested, Subjects { decision: None, ..about_request(request) }, [
-        ("digest", request.digest.to_string().into()),
-        ("scopes", scopes.into()),
-        ("ttl_seconds", i64::from(request.ttl.as_secs()).into()),
-    ]);
+    record.note(
+        EventKind::AccessRequested,
+        Subjects { decision: None, ..about_request(request) },
+        [
+            ("digest", request.digest.to_string().into()),
+            ("scopes", scopes.into()),
+            ("ttl_seconds", i64::from(request.ttl.as_secs()).into()),
+        ],
+    );
     note_decision(request, decision, record);
     match &request.state {
         RequestState::Pending { rule, lapses_at } => {
-            record.note(EventKind::ApprovalAwaited, about_request(request), [
-                ("lapses_at", lapses_at.to_string().into()),
-                ("rule", rule.to_string().into()),
-            ]);
+            record.note(
+                EventKind::ApprovalAwaited,
+                about_request(request),
+                [("lapses_at", lapses_at.to_string().into()), ("rule", rule.to_string().into())],
+            );
         }
         RequestState::Denied { reason } => {
             record.note(EventKind::AccessDenied, about_request(request), [("reason", reason.as_str().into())]);
@@ -341,11 +354,15 @@ pub(super) fn note_decision(request: &AccessRequest, decision: &Decision, record
         Outcome::Deny(Denial::PolicyError { errors }) => errors.clone(),
         Outcome::Deny(_) | Outcome::Permit(_) | Outcome::RequireApproval(_) => Vec::new(),
     };
-    record.note(EventKind::PolicyDecided, subjects, [
-        ("bundle", decision.bundle.to_string().into()),
-        ("errors", errors.into()),
-        ("input", sha256(&decision.input).to_string().into()),
-        ("outcome", decision.outcome.as_str().into()),
-        ("policies", policies.into()),
-    ]);
+    record.note(
+        EventKind::PolicyDecided,
+        subjects,
+        [
+            ("bundle", decision.bundle.to_string().into()),
+            ("errors", errors.into()),
+            ("input", sha256(&decision.input).to_string().into()),
+            ("outcome", decision.outcome.as_str().into()),
+            ("policies", policies.into()),
+        ],
+    );
 }

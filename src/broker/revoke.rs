@@ -26,7 +26,9 @@ impl Broker {
         let task = self.task_of(caller, task).await?;
         if let crate::domain::TaskState::Closed { cause, .. } = task.state {
             // Ending what has ended is no error: the answer is the same closure again.
-            return self.closure(task.id.to_string(), cause, &LeaseFilter { task: Some(task.id), ..LeaseFilter::default() }).await;
+            return self
+                .closure(task.id.to_string(), cause, &LeaseFilter { task: Some(task.id), ..LeaseFilter::default() })
+                .await;
         }
         self.close_task(task.clone(), cause, Actor::Agent(caller.agent.clone()), None).await?;
         self.closure(task.id.to_string(), cause, &LeaseFilter { task: Some(task.id), ..LeaseFilter::default() }).await
@@ -41,11 +43,16 @@ impl Broker {
         let reason = reason.as_str();
         match (ask.target, caller) {
             (RevocationTarget::Agent(name), Caller::Operator(person)) => self.revoke_agent(person, &name, reason).await,
-            (RevocationTarget::Backend(name), Caller::Operator(person)) => self.revoke_backend(person, &name, reason).await,
-            (RevocationTarget::KillSwitch(word), Caller::Operator(person)) => self.kill_switch(person, &word, reason).await,
-            (RevocationTarget::Agent(_) | RevocationTarget::Backend(_) | RevocationTarget::KillSwitch(_), Caller::Agent(_)) => {
-                Err(BrokerError::Forbidden("end more than a task, grant or lease of your own".to_owned()))
+            (RevocationTarget::Backend(name), Caller::Operator(person)) => {
+                self.revoke_backend(person, &name, reason).await
             }
+            (RevocationTarget::KillSwitch(word), Caller::Operator(person)) => {
+                self.kill_switch(person, &word, reason).await
+            }
+            (
+                RevocationTarget::Agent(_) | RevocationTarget::Backend(_) | RevocationTarget::KillSwitch(_),
+                Caller::Agent(_),
+            ) => Err(BrokerError::Forbidden("end more than a task, grant or lease of your own".to_owned())),
             (RevocationTarget::Task(id), caller) => self.revoke_task(caller, &id, reason).await,
             (RevocationTarget::Grant(id), caller) => self.revoke_grant(caller, &id, reason).await,
             (RevocationTarget::Lease(id), caller) => self.revoke_lease(caller, &id, reason).await,
@@ -79,7 +86,8 @@ impl Broker {
         let grant = self.store.find_grant(id).await?.ok_or(BrokerError::NotFound("grant"))?;
         let actor = self.may_revoke(caller, &grant.agent, "grant")?;
         self.end_grant(grant, EndCause::Revoked, actor, Some(reason)).await?;
-        self.closure(id.to_string(), EndCause::Revoked, &LeaseFilter { grant: Some(id), ..LeaseFilter::default() }).await
+        self.closure(id.to_string(), EndCause::Revoked, &LeaseFilter { grant: Some(id), ..LeaseFilter::default() })
+            .await
     }
 
     async fn revoke_lease(&self, caller: &Caller, id: &str, reason: &str) -> Result<Closure, BrokerError> {
@@ -88,7 +96,11 @@ impl Broker {
         let actor = self.may_revoke(caller, &lease.agent, "lease")?;
         if matches!(lease.state, LeaseState::Minting | LeaseState::Live { .. }) {
             let mut record = Record::new(&self.ids, self.clock.now(), actor.clone());
-            record.note(EventKind::AuthorityRevoked, about_lease(&lease), [("reason", reason.into()), ("what", "lease".into())]);
+            record.note(
+                EventKind::AuthorityRevoked,
+                about_lease(&lease),
+                [("reason", reason.into()), ("what", "lease".into())],
+            );
             record.commit(self.store.begin("authority.revoke")).await?;
             self.end_leases_of(vec![lease], EndCause::Revoked, actor).await?;
         }
@@ -105,11 +117,17 @@ impl Broker {
         record.note(EventKind::AuthorityRevoked, subjects, [("reason", reason.into()), ("what", "agent".into())]);
         record.commit(self.store.begin("authority.revoke")).await?;
         self.close_tasks_of(&agent, EndCause::Revoked, &actor).await?;
-        self.closure(name.to_owned(), EndCause::Revoked, &LeaseFilter { agent: Some(agent), ..LeaseFilter::default() }).await
+        self.closure(name.to_owned(), EndCause::Revoked, &LeaseFilter { agent: Some(agent), ..LeaseFilter::default() })
+            .await
     }
 
     /// Close every open task of an agent.
-    pub(super) async fn close_tasks_of(&self, agent: &AgentId, cause: EndCause, actor: &Actor) -> Result<(), BrokerError> {
+    pub(super) async fn close_tasks_of(
+        &self,
+        agent: &AgentId,
+        cause: EndCause,
+        actor: &Actor,
+    ) -> Result<(), BrokerError> {
         let filter = TaskFilter { agent: Some(agent.clone()), open: Some(true) };
         let mut after = None;
         loop {
@@ -131,11 +149,11 @@ impl Broker {
         self.minter(&backend).map_err(|_| BrokerError::NotFound("backend"))?;
         let actor = Actor::Operator(person.operator.person.clone());
         let mut record = Record::new(&self.ids, self.clock.now(), actor.clone());
-        record.note(EventKind::AuthorityRevoked, Subjects::default(), [
-            ("backend", backend.as_str().into()),
-            ("reason", reason.into()),
-            ("what", "backend".into()),
-        ]);
+        record.note(
+            EventKind::AuthorityRevoked,
+            Subjects::default(),
+            [("backend", backend.as_str().into()), ("reason", reason.into()), ("what", "backend".into())],
+        );
         record.commit(self.store.begin("authority.revoke")).await?;
         let filter = LeaseFilter { backend: Some(backend), live: Some(true), ..LeaseFilter::default() };
         let mut after = None;
@@ -216,10 +234,11 @@ impl Broker {
         let mut tx = self.store.begin("task.close");
         tx.update_task(task, closed);
         if cause == EndCause::Revoked {
-            record.note(EventKind::AuthorityRevoked, about_task(task), [
-                ("reason", reason.unwrap_or("").into()),
-                ("what", "task".into()),
-            ]);
+            record.note(
+                EventKind::AuthorityRevoked,
+                about_task(task),
+                [("reason", reason.unwrap_or("").into()), ("what", "task".into())],
+            );
         }
         record.note(EventKind::TaskClosed, about_task(task), [("cause", cause.as_str().into())]);
         for request in self.store.list_requests_of_task(task.id).await? {
@@ -262,10 +281,11 @@ impl Broker {
         let mut tx = self.store.begin("grant.end");
         let Ok(ended) = grant.clone().end(cause, now) else { return Ok(()) };
         tx.update_grant(&grant, &ended);
-        record.note(EventKind::GrantEnded, about_grant(&grant), [
-            ("cause", cause.as_str().into()),
-            ("reason", reason.unwrap_or("").into()),
-        ]);
+        record.note(
+            EventKind::GrantEnded,
+            about_grant(&grant),
+            [("cause", cause.as_str().into()), ("reason", reason.unwrap_or("").into())],
+        );
         let filter = LeaseFilter { grant: Some(grant.id), live: Some(true), ..LeaseFilter::default() };
         let mut ending = Vec::new();
         for lease in self.store.list_leases(&filter, None, PAGE).await? {

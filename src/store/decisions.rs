@@ -53,6 +53,19 @@ impl Store {
         self.find(query, read).await
     }
 
+    /// Which agent a decision is about.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn find_decision_agent(&self, id: DecisionId) -> Result<Option<AgentId>, StoreError> {
+        let query = sqlx::query(
+            "-- decisions.find_agent
+            SELECT agent_id FROM decision WHERE id = $1",
+        )
+        .bind(id.to_string());
+        self.find(query, |row| Reader::new(TABLE, row).parse("agent_id")).await
+    }
+
     /// The decisions of a task, oldest first, at most 500.
     ///
     /// # Errors

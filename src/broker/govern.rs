@@ -1,0 +1,93 @@
+//! Governing agents: heartbeat, suspension and its end. A suspended agent is refused at the door, and everything it holds ends.
+
+use super::facts::{Record, about_task};
+use super::{AgentCaller, Broker, BrokerError, OperatorCaller};
+use crate::api::{AgentView, SuspendAsk, TaskAnswer};
+use crate::domain::{Actor, AgentId, EndCause, EventKind, Message, Subjects};
+use crate::policy::OperatorAction;
+use crate::store::StoreError;
+
+impl Broker {
+    /// Say that the work of a task goes on.
+    ///
+    /// # Errors
+    /// [`BrokerError::TaskClosed`], or [`BrokerError::Invalid`] for a task without a heartbeat.
+    pub async fn heartbeat(&self, caller: &AgentCaller, task: &str) -> Result<TaskAnswer, BrokerError> {
+        let task = self.open_task_of(caller, task).await?;
+        let now = self.clock.now();
+        let heard = task.clone().hear(now).map_err(|refusal| BrokerError::Invalid(refusal.to_string()))?;
+        let mut record = Record::new(&self.ids, now, Actor::Agent(caller.agent.clone()));
+        record.note(EventKind::TaskHeard, about_task(&task), []);
+        let mut tx = self.store.begin("task.hear");
+        tx.update_task(&task, &heard);
+        match record.commit(tx).await {
+            Ok(()) => self.answer_stored(&heard).await,
+            Err(StoreError::Conflict { .. }) => Err(BrokerError::TaskClosed("in the same moment".to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Suspend an agent: it is refused from now on, and everything it holds ends.
+    ///
+    /// # Errors
+    /// [`BrokerError::Forbidden`] or [`BrokerError::NotFound`].
+    pub async fn suspend_agent(
+        &self,
+        caller: &OperatorCaller,
+        agent: &str,
+        ask: SuspendAsk,
+    ) -> Result<AgentView, BrokerError> {
+        let id = self.change_standing(caller, agent, &ask, true).await?;
+        self.close_tasks_of(&id, EndCause::Revoked, &Actor::Operator(caller.operator.person.clone())).await?;
+        self.agent_by_id(&id)
+    }
+
+    /// End a suspension.
+    ///
+    /// # Errors
+    /// [`BrokerError::Forbidden`] or [`BrokerError::NotFound`].
+    pub async fn resume_agent(
+        &self,
+        caller: &OperatorCaller,
+        agent: &str,
+        ask: SuspendAsk,
+    ) -> Result<AgentView, BrokerError> {
+        let id = self.change_standing(caller, agent, &ask, false).await?;
+        self.agent_by_id(&id)
+    }
+
+    async fn change_standing(
+        &self,
+        caller: &OperatorCaller,
+        agent: &str,
+        ask: &SuspendAsk,
+        suspend: bool,
+    ) -> Result<AgentId, BrokerError> {
+        let id: AgentId = agent.parse().map_err(|_| BrokerError::NotFound("agent"))?;
+        self.policy.current().agent(&id).ok_or(BrokerError::NotFound("agent"))?;
+        self.may(caller, OperatorAction::ManageAgents, Some(&id))?;
+        let reason: Message = ask.reason.parse()?;
+        let now = self.clock.now();
+        let person = &caller.operator.person;
+        let mut tx = self.store.begin("agent.standing");
+        let kind = if suspend {
+            tx.suspend_agent(&id, person.as_str(), reason.as_str(), now);
+            EventKind::AgentSuspended
+        } else {
+            tx.resume_agent(&id);
+            EventKind::AgentResumed
+        };
+        let mut record = Record::new(&self.ids, now, Actor::Operator(person.clone()));
+        let subjects = Subjects { agent: Some(id.clone()), ..Subjects::default() };
+        record.note(kind, subjects, [("reason", reason.as_str().into())]);
+        record.commit(tx).await?;
+        self.look_again().await?;
+        Ok(id)
+    }
+
+    fn agent_by_id(&self, id: &AgentId) -> Result<AgentView, BrokerError> {
+        let bundle = self.policy.current();
+        let agent = bundle.agent(id).ok_or(BrokerError::NotFound("agent"))?;
+        Ok(super::views::agent_view(agent, self.standing.load().suspended.get(id).cloned()))
+    }
+}

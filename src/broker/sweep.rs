@@ -1,0 +1,202 @@
+//! The chores: each looks at the rows, does a bounded amount of what they call for, and says whether there is more. None takes a
+//! hint, so a sweep after a restart is the same as any other.
+
+use futures_util::StreamExt as _;
+
+use super::evaluate::Asking;
+use super::facts::{Record, about_request};
+use super::{Broker, BrokerError};
+use crate::domain::{AccessRequest, Actor, EndCause, EventKind, Lease, Outcome};
+use crate::store::{LeaseFilter, StoreError};
+
+/// Rows looked at in one run.
+const BATCH: u32 = 500;
+/// Rows worked on at the same time; they share their commits.
+const PARALLEL: usize = 64;
+
+/// What one run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Rows worked on.
+    pub done: usize,
+    /// Whether the run stopped at its bound.
+    pub more: bool,
+}
+
+fn report(count: usize) -> SweepReport {
+    SweepReport { done: count, more: u32::try_from(count).is_ok_and(|count| count >= BATCH) }
+}
+
+impl Broker {
+    /// Wake the sweeps; they look at the rows.
+    pub(super) fn wake_sweeps(&self) {
+        self.signals.sweeps.notify_one();
+    }
+
+    /// Wait until a sweep is called for.
+    pub async fn sweep_called(&self) {
+        self.signals.sweeps.notified().await;
+    }
+
+    /// Close tasks whose time is up or whose heartbeat stopped.
+    ///
+    /// # Errors
+    /// The first that occurred; the other rows were worked on all the same.
+    pub async fn sweep_tasks(&self) -> Result<SweepReport, BrokerError> {
+        let now = self.clock.now();
+        let due = self.store.list_due_tasks(now, BATCH).await?;
+        let count = due.len();
+        let outcomes = futures_util::stream::iter(due)
+            .map(|task| async move {
+                match task.due_cause(now) {
+                    Some(cause) => self.close_task(task, cause, Actor::Broker, None).await,
+                    None => Ok(()),
+                }
+            })
+            .buffer_unordered(PARALLEL)
+            .collect::<Vec<_>>()
+            .await;
+        outcomes.into_iter().find(Result::is_err).unwrap_or(Ok(())).map(|()| report(count))
+    }
+
+    /// End credentials that are due: by their time, by a lost mint, or because an earlier attempt failed.
+    ///
+    /// # Errors
+    /// The first that occurred; the other rows were worked on all the same.
+    pub async fn sweep_leases(&self) -> Result<SweepReport, BrokerError> {
+        let due = self.store.list_due_leases(self.clock.now(), BATCH).await?;
+        let count = due.len();
+        let outcomes = futures_util::stream::iter(due)
+            .map(|lease| self.due_lease(lease))
+            .buffer_unordered(PARALLEL)
+            .collect::<Vec<_>>()
+            .await;
+        outcomes.into_iter().find(Result::is_err).unwrap_or(Ok(())).map(|()| report(count))
+    }
+
+    /// Let requests lapse that nobody answered in time.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn sweep_requests(&self) -> Result<SweepReport, BrokerError> {
+        let due = self.store.list_due_requests(self.clock.now(), BATCH).await?;
+        let count = due.len();
+        for request in due {
+            self.lapse(request).await?;
+        }
+        Ok(report(count))
+    }
+
+    async fn lapse(&self, request: AccessRequest) -> Result<(), BrokerError> {
+        let now = self.clock.now();
+        let Ok(lapsed) = request.clone().lapse(now) else { return Ok(()) };
+        let mut record = Record::new(&self.ids, now, Actor::Broker);
+        record.note(EventKind::AccessLapsed, about_request(&request), []);
+        let mut tx = self.store.begin("access.lapse");
+        tx.update_request(&request, &lapsed);
+        match record.commit(tx).await {
+            Ok(()) => self.signals.changed(request.task),
+            // A verdict came in the same moment; one of the two is on record.
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// While the kill switch is thrown: end whatever is live, page by page.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn sweep_killed(&self) -> Result<SweepReport, BrokerError> {
+        if !self.standing.load().control.killed {
+            return Ok(SweepReport::default());
+        }
+        let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
+        let live = self.store.list_leases(&filter, None, BATCH).await?;
+        let count = live.len();
+        if count > 0 {
+            self.end_leases_of(live, EndCause::KillSwitch, Actor::Broker).await?;
+        }
+        Ok(report(count))
+    }
+
+    /// After a change of policy: end what the bundle in force would no longer permit. Works through the live leases once for each
+    /// bundle, a page at a time.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn sweep_policy(&self) -> Result<SweepReport, BrokerError> {
+        let bundle = self.policy.current();
+        let after = {
+            let mut checked = self.rechecked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if checked.bundle != bundle.digest() {
+                *checked = super::Rechecked { bundle: bundle.digest(), after: None, done: false };
+            }
+            if checked.done {
+                return Ok(SweepReport::default());
+            }
+            checked.after
+        };
+        let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
+        let page = self.store.list_leases(&filter, after, BATCH).await?;
+        let (count, last) = (page.len(), page.last().map(|lease| lease.id));
+        for lease in page {
+            if !self.is_still_permitted(&lease).await? {
+                self.end_by_policy(lease).await?;
+            }
+        }
+        let mut checked = self.rechecked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if checked.bundle == bundle.digest() {
+            checked.done = !report(count).more;
+            checked.after = last.or(checked.after);
+        }
+        Ok(report(count))
+    }
+
+    /// Whether the bundle in force still lets this lease live: its agent exists, its scopes are in the catalogue and under the
+    /// ceiling, and policy does not say no. A person's yes that was needed is not asked for again.
+    async fn is_still_permitted(&self, lease: &Lease) -> Result<bool, BrokerError> {
+        let bundle = self.policy.current();
+        let Some(agent) = bundle.agent(&lease.agent) else { return Ok(false) };
+        let Some(task) = self.store.find_task(lease.task).await? else { return Ok(false) };
+        let Some(request) = self.store.find_request(lease.request).await? else { return Ok(false) };
+        let asking = Asking {
+            bundle: &bundle,
+            agent,
+            task: &task,
+            now: self.clock.now(),
+            voters: &[],
+            confirmation_key: request.confirmation_key.as_deref(),
+        };
+        if !lease.scopes.iter().all(|scope| agent.ceiling.covers(scope, bundle.catalogue())) {
+            return Ok(false);
+        }
+        match self.reevaluate(&asking, &lease.scopes, request.ttl) {
+            Ok(decision) => Ok(!matches!(decision.outcome, Outcome::Deny(_))),
+            Err(BrokerError::Param(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn end_by_policy(&self, lease: Lease) -> Result<(), BrokerError> {
+        match self.store.find_grant(lease.grant).await? {
+            Some(grant) => match self.end_grant(grant, EndCause::PolicyChanged, Actor::Broker, None).await {
+                Err(BrokerError::Changed) => Ok(()),
+                done => done,
+            },
+            None => self.end_leases_of(vec![lease], EndCause::PolicyChanged, Actor::Broker).await,
+        }
+    }
+
+    /// Forget what nobody can use any more: marks of used tokens, idempotency keys, limiter keys.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn sweep_memory(&self) -> Result<SweepReport, BrokerError> {
+        self.limits.prune();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of how many; exact below 2^52")]
+        metrics::gauge!("hallpass_limiter_keys").set(self.limits.keys() as f64);
+        self.store.forget(self.clock.now()).await?;
+        Ok(SweepReport::default())
+    }
+}
