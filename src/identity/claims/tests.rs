@@ -3,17 +3,14 @@
 use super::*;
 use serde_json::json;
 
-fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(object) => object,
-        other => panic!("{other} is no object"),
-    }
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().expect("a JSON object").clone()
 }
 
 #[test]
 fn a_numeric_date_is_an_integer_of_seconds_within_bounds() {
     let read = |text: &str| {
-        let claims = object(serde_json::from_str(&format!("{{\"exp\":{text}}}")).unwrap());
+        let claims = object(&serde_json::from_str(&format!("{{\"exp\":{text}}}")).unwrap());
         Times::read(&claims).map(|times| times.exp)
     };
     assert_eq!(read("0"), Ok(0));
@@ -38,7 +35,7 @@ fn a_numeric_date_is_an_integer_of_seconds_within_bounds() {
 #[test]
 fn an_audience_is_ours_byte_for_byte() {
     let ours = "https://broker/dep-7";
-    let check = |aud: Value| check_audience(&object(json!({ "aud": aud })), ours);
+    let check = |aud: Value| check_audience(&object(&json!({ "aud": aud })), ours);
     assert_eq!(check(json!(ours)), Ok(()));
     assert_eq!(check(json!(["other", ours])), Ok(()));
     assert_eq!(check(json!([["https://broker/dep-7"]])), Err(Reject::Malformed));
@@ -49,7 +46,7 @@ fn an_audience_is_ours_byte_for_byte() {
 
 #[test]
 fn a_subject_is_short_text_without_deceit() {
-    let check = |sub: Value| subject(&object(json!({ "sub": sub }))).map(str::to_owned);
+    let check = |sub: Value| subject(&object(&json!({ "sub": sub }))).map(str::to_owned);
     assert_eq!(check(json!("a".repeat(512))), Ok("a".repeat(512)));
     assert_eq!(check(json!("")), Err(Reject::SubMissing));
     for bad in [json!("a".repeat(513)), json!(7), json!(null), json!("a\nb"), json!("a\u{0}"), json!("a\u{202E}b")] {
@@ -59,7 +56,7 @@ fn a_subject_is_short_text_without_deceit() {
 
 #[test]
 fn claims_are_flattened_and_what_two_would_share_is_nobodys() {
-    let flat = flatten(&object(json!({
+    let flat = flatten(&object(&json!({
         "repository_id": "12",
         "run": 7,
         "ok": true,
@@ -84,8 +81,9 @@ fn claims_are_flattened_and_what_two_would_share_is_nobodys() {
 
 #[test]
 fn groups_are_found_by_name_or_by_path() {
-    let claims =
-        object(json!({ "groups": ["a", "b"], "one": "x", "realm_access": { "roles": ["r"] }, "bad": [1], "n.m": "d" }));
+    let claims = object(
+        &json!({ "groups": ["a", "b"], "one": "x", "realm_access": { "roles": ["r"] }, "bad": [1], "n.m": "d" }),
+    );
     assert_eq!(groups(&claims, "groups"), Ok(vec!["a".to_owned(), "b".to_owned()]));
     assert_eq!(groups(&claims, "one"), Ok(vec!["x".to_owned()]));
     assert_eq!(groups(&claims, "n.m"), Ok(vec!["d".to_owned()]));
@@ -97,7 +95,7 @@ fn groups_are_found_by_name_or_by_path() {
 #[test]
 fn an_email_address_the_issuer_has_not_verified_is_none() {
     let read = |verified: Option<Value>| {
-        let mut claims = object(json!({ "email": "ada@example.org" }));
+        let mut claims = object(&json!({ "email": "ada@example.org" }));
         claims.extend(verified.map(|value| ("email_verified".to_owned(), value)));
         email(&claims).is_some()
     };

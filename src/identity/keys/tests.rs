@@ -78,8 +78,8 @@ fn rfc_7520s_signatures_verify_where_we_take_the_algorithm() {
         let jws = case["output"]["compact"].as_str().unwrap();
         // The third is ES512 on P-521, which we do not take.
         assert_eq!(accepts(&json!({ "keys": [key] }), jws), expected, "{file}");
-        let cut = &jws[..jws.len() - 4];
-        assert!(!accepts(&json!({ "keys": [key] }), cut), "{file}, signature cut");
+        let cut: String = jws.chars().take(jws.len() - 4).collect();
+        assert!(!accepts(&json!({ "keys": [key] }), &cut), "{file}, signature cut");
     }
 }
 

@@ -14,7 +14,7 @@ use data_encoding::BASE64URL_NOPAD;
 use hallpass::domain::Timestamp;
 use hallpass::identity::{IdentityError, IssuerSettings, PresentedToken, VerifiedIdentity, Verifiers};
 use hallpass::sys::HttpClient;
-use josekit::jwk::Jwk;
+use josekit::jwk::KeyPair;
 use josekit::jws::{self, JwsSigner};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +30,8 @@ pub(crate) fn at(secs: i64) -> Timestamp {
 /// A key pair of an issuer or of an attacker.
 pub(crate) struct TestKey {
     pub(crate) public: Value,
+    pub(crate) public_pem: Vec<u8>,
+    pub(crate) public_der: Vec<u8>,
     signer: Box<dyn JwsSigner>,
     alg: &'static str,
     kid: String,
@@ -40,28 +42,29 @@ impl TestKey {
     pub(crate) fn es256(kid: &str) -> Self {
         let pair = jws::ES256.generate_key_pair().unwrap();
         let signer = jws::ES256.signer_from_der(pair.to_der_private_key()).unwrap();
-        Self::new("ES256", kid, &pair.to_jwk_public_key(), Box::new(signer))
+        Self::new("ES256", kid, &pair, Box::new(signer))
     }
 
     /// A fresh RS256 key of 2048 bits.
     pub(crate) fn rs256(kid: &str) -> Self {
         let pair = jws::RS256.generate_key_pair(2048).unwrap();
         let signer = jws::RS256.signer_from_der(pair.to_der_private_key()).unwrap();
-        Self::new("RS256", kid, &pair.to_jwk_public_key(), Box::new(signer))
+        Self::new("RS256", kid, &pair, Box::new(signer))
     }
 
     /// A fresh Ed25519 key.
     pub(crate) fn eddsa(kid: &str) -> Self {
         let pair = jws::EdDSA.generate_key_pair(josekit::jwk::alg::ed::EdCurve::Ed25519).unwrap();
         let signer = jws::EdDSA.signer_from_der(pair.to_der_private_key()).unwrap();
-        Self::new("EdDSA", kid, &pair.to_jwk_public_key(), Box::new(signer))
+        Self::new("EdDSA", kid, &pair, Box::new(signer))
     }
 
-    fn new(alg: &'static str, kid: &str, public: &Jwk, signer: Box<dyn JwsSigner>) -> Self {
-        let mut public: Map<String, Value> = public.as_ref().clone();
+    fn new(alg: &'static str, kid: &str, pair: &dyn KeyPair, signer: Box<dyn JwsSigner>) -> Self {
+        let mut public: Map<String, Value> = pair.to_jwk_public_key().as_ref().clone();
         public.insert("kid".to_owned(), json!(kid));
         public.insert("use".to_owned(), json!("sig"));
-        Self { public: Value::Object(public), signer, alg, kid: kid.to_owned() }
+        let (public_pem, public_der) = (pair.to_pem_public_key(), pair.to_der_public_key());
+        Self { public: Value::Object(public), public_pem, public_der, signer, alg, kid: kid.to_owned() }
     }
 
     /// The header a well-behaved issuer would write.
