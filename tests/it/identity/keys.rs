@@ -5,11 +5,7 @@ use std::sync::Arc;
 use hallpass::identity::IssuerState;
 use serde_json::json;
 
-use crate::support::idp::{Answer, FakeIdp, TestKey, at, claims, settings, verdict, verifiers};
-
-fn fine() -> Result<String, &'static str> {
-    Ok("workload-1".to_owned())
-}
+use crate::support::idp::{Answer, FakeIdp, TestKey, at, claims, fine, settings, verdict, verifiers};
 
 #[tokio::test]
 async fn tok_15_a_discovery_document_cannot_move_our_trust() {
@@ -50,7 +46,7 @@ async fn tok_18_whatever_comes_instead_of_keys_the_last_good_ones_stay() {
     let mut second = other.settings();
     second.name = "other".to_owned();
     let desk = verifiers(&[idp.settings(), second]);
-    let token = |idp: &FakeIdp, id: usize| {
+    let token = |idp: &FakeIdp, id: i64| {
         key.sign(&claims(&idp.issuer, &json!({ "jti": id.to_string(), "exp": at(3000).as_secs() })))
     };
     assert_eq!(verdict(&desk, &token(&idp, 0), at(0)).await, fine());
@@ -75,9 +71,9 @@ async fn tok_18_whatever_comes_instead_of_keys_the_last_good_ones_stay() {
         Answer::Status(500),
         Answer::Redirect(other.keys_url()),
     ];
-    for (round, answer) in answers.into_iter().enumerate() {
+    for (round, answer) in (0_i64..).zip(answers) {
         idp.answer(answer);
-        let (now, before) = (at(600 + 31 * round as i64), idp.key_fetches());
+        let (now, before) = (at(600 + 31 * round), idp.key_fetches());
         assert_eq!(verdict(&desk, &token(&idp, round), now).await, fine(), "round {round}");
         assert_eq!(idp.key_fetches(), before + 1, "round {round} fetched");
         assert_eq!(desk.status(now)[0].state, IssuerState::Degraded, "round {round}");

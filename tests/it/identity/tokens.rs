@@ -9,7 +9,7 @@ use josekit::jws::JwsSigner as _;
 use serde_json::{Value, json};
 
 use crate::support::idp::{
-    AUDIENCE, FakeIdp, NOW_SECS, TestKey, at, b64, claims, present, settings, verdict, verifiers,
+    AUDIENCE, FakeIdp, NOW_SECS, TestKey, at, b64, claims, fine, present, settings, verdict, verifiers,
 };
 
 /// One issuer with an ES256 key, trusted.
@@ -49,10 +49,6 @@ impl Desk {
     fn token(&self, changes: &Value) -> String {
         self.key.sign(&claims(&self.idp.issuer, changes))
     }
-}
-
-fn fine() -> Result<String, &'static str> {
-    Ok("workload-1".to_owned())
 }
 
 #[tokio::test]

@@ -214,6 +214,12 @@ pub(crate) async fn verdict(verifiers: &Verifiers, token: &str, now: Timestamp) 
     present(verifiers, token, now).await.map(|identity| identity.subject().to_owned()).map_err(|error| error.word())
 }
 
+/// The verdict on a token with nothing wrong.
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with verdicts")]
+pub(crate) fn fine() -> Result<String, &'static str> {
+    Ok("workload-1".to_owned())
+}
+
 /// What becomes of a token, whole.
 pub(crate) async fn present(
     verifiers: &Verifiers,
