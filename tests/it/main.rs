@@ -8,6 +8,8 @@
     reason = "helpers of tests fail like tests; clippy lets only functions marked as tests do so"
 )]
 
+mod identity;
 mod minter;
 mod policy;
 mod store;
+mod support;

@@ -1,0 +1,8 @@
+//! Who is calling: tokens, keys over time, and what others' implementations make of the same.
+
+mod foreign;
+mod http;
+mod json;
+mod keys;
+mod spiffe;
+mod tokens;

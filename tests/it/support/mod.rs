@@ -1,0 +1,3 @@
+//! What several tests need: an identity provider whose behaviour tests decide.
+
+pub(crate) mod idp;
