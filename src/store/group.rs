@@ -32,7 +32,9 @@ pub(super) fn failure(table: &'static str, error: &sqlx::Error) -> Failure {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => Failure::OfList(StoreError::Conflict { table }),
         // 19 is SQLITE_CONSTRAINT; its extended codes carry it in the low byte.
-        Some(database) if database.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 19) => {
+        Some(database)
+            if database.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 19) =>
+        {
             Failure::OfList(StoreError::Corrupt(format!("{table}: {database}")))
         }
         Some(_) | None => Failure::OfDatabase(StoreError::Unavailable(error.to_string())),
@@ -105,10 +107,12 @@ async fn rollback(connection: &mut AnyConnection) -> Result<(), Failure> {
 async fn commit(connection: &mut AnyConnection) -> Result<(), StoreError> {
     let Err(error) = connection.execute("COMMIT").await else { return Ok(()) };
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    if code.is_some_and(|code| NOT_WRITTEN.contains(&&*code)) && run(connection, "ROLLBACK").await.is_ok() {
-        return Err(StoreError::Unavailable(error.to_string()));
+    // Either way the caller closes the connection, which rolls back what SQLite itself has not.
+    if code.is_some_and(|code| NOT_WRITTEN.contains(&&*code)) {
+        Err(StoreError::Unavailable(error.to_string()))
+    } else {
+        Err(StoreError::Unknown(error.to_string()))
     }
-    Err(StoreError::Unknown(error.to_string()))
 }
 
 fn same_for_all(lists: &[&List], error: &StoreError) -> Vec<Result<(), StoreError>> {
