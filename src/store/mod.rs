@@ -18,6 +18,8 @@ mod migrate;
 mod probe;
 mod signing_keys;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod tokens_seen;
 mod tx;
 mod usage;
