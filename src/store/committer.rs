@@ -119,8 +119,8 @@ impl Queue {
 pub(super) fn start(target: Target, connection: AnyConnection) -> Arc<Queue> {
     let (sender, jobs) = mpsc::channel(MAX_WAITING_LISTS);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    let committer = Committer { target, connection: Some(connection), waiting_bytes: Arc::clone(&waiting_bytes) };
-    let task = Mutex::new(Some(tokio::spawn(committer.run(jobs))));
+    let committer = Committer { target, connection: Some(connection), jobs, waiting_bytes: Arc::clone(&waiting_bytes) };
+    let task = Mutex::new(Some(tokio::spawn(committer.run())));
     Arc::new(Queue { jobs: Mutex::new(Some(sender)), waiting_bytes, task })
 }
 
@@ -128,76 +128,114 @@ struct Committer {
     target: Target,
     /// `None` after a failure, until it is opened again.
     connection: Option<AnyConnection>,
+    jobs: mpsc::Receiver<Job>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl Committer {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    async fn run(mut self) {
         let mut taken = Vec::with_capacity(MAX_GROUP_LISTS);
-        while jobs.recv_many(&mut taken, MAX_GROUP_LISTS).await > 0 {
+        while self.jobs.recv_many(&mut taken, MAX_GROUP_LISTS).await > 0 {
             // Those just answered are about to ask again: let them, so that groups are few and large.
             for _ in 0..MAX_YIELDS {
-                let before = jobs.len();
+                let before = self.jobs.len();
                 tokio::task::yield_now().await;
-                if jobs.len() == before {
+                if self.jobs.len() == before {
                     break;
                 }
             }
             while taken.len() < MAX_GROUP_LISTS
-                && let Ok(job) = jobs.try_recv()
+                && let Ok(job) = self.jobs.try_recv()
             {
                 taken.push(job);
             }
-            let mut group = Vec::with_capacity(taken.len());
-            let mut size = 0_usize;
-            for job in taken.drain(..) {
-                match job {
-                    Job::Write(write) => {
-                        let alone = write.list.alone;
-                        if alone || size.saturating_add(write.size) > MAX_GROUP_BYTES {
-                            self.write(&mut group).await;
-                            size = 0;
-                        }
-                        size = size.saturating_add(write.size);
-                        group.push(write);
-                        if alone {
-                            self.write(&mut group).await;
-                            size = 0;
-                        }
-                    }
-                    Job::Forget(now, answer) => {
-                        self.write(&mut group).await;
-                        size = 0;
-                        // Whoever asked may be gone.
-                        drop(answer.send(self.forget(now).await));
-                    }
-                }
+            if let Err(error) = self.handle(&mut taken).await {
+                self.refuse(&mut taken, &error);
             }
-            self.write(&mut group).await;
         }
         self.end().await;
     }
 
-    /// Write a group and answer everybody who waits for it.
-    async fn write(&mut self, group: &mut Vec<Write>) {
+    /// Do some jobs in order, in groups. Jobs are left over when the database cannot.
+    async fn handle(&mut self, jobs: &mut Vec<Job>) -> Result<(), StoreError> {
+        let mut group = Vec::with_capacity(jobs.len());
+        let mut size = 0_usize;
+        let mut rest = std::mem::take(jobs).into_iter();
+        let mut done = Ok(());
+        while done.is_ok()
+            && let Some(job) = rest.next()
+        {
+            done = match job {
+                Job::Write(write) if write.list.alone || size.saturating_add(write.size) > MAX_GROUP_BYTES => {
+                    let before = self.write(&mut group).await;
+                    size = write.size;
+                    let alone = write.list.alone;
+                    group.push(write);
+                    if before.is_ok() && alone { self.write(&mut group).await } else { before }
+                }
+                Job::Write(write) => {
+                    size = size.saturating_add(write.size);
+                    group.push(write);
+                    Ok(())
+                }
+                Job::Forget(now, answer) => {
+                    let before = self.write(&mut group).await;
+                    // Whoever asked may be gone.
+                    drop(answer.send(self.forget(now).await));
+                    before
+                }
+            };
+        }
+        if done.is_ok() {
+            done = self.write(&mut group).await;
+        }
+        jobs.extend(group.into_iter().map(Job::Write).chain(rest));
+        done
+    }
+
+    /// Write a group and answer everybody who waits for it; an error when the database cannot.
+    async fn write(&mut self, group: &mut Vec<Write>) -> Result<(), StoreError> {
         if group.is_empty() {
-            return;
+            return Ok(());
         }
         let lists: Vec<&List> = group.iter().map(|write| &write.list).collect();
-        let (answers, good) = match self.connection().await {
+        let (answers, failed) = match self.connection().await {
             Ok(connection) => group::write(connection, &lists).await,
-            Err(error) => (lists.iter().map(|_| Err(group::again(&error))).collect(), true),
+            Err(error) => (Vec::new(), Some(error)),
         };
-        if !good {
+        let mut waiting = Vec::new();
+        if failed.is_some() {
             self.drop_connection().await;
+            // Whoever waits hears so now, and not after as many patient tries.
+            waiting.extend(std::iter::from_fn(|| self.jobs.try_recv().ok()));
         }
-        for (write, answer) in group.drain(..).zip(answers) {
-            self.waiting_bytes.fetch_sub(write.size, Ordering::Relaxed);
-            if let Err(error) = &answer {
-                tracing::debug!(list = write.list.name, %error, "changes were not written");
+        let answered = answers.len();
+        for (write, answer) in group.drain(..answered).zip(answers) {
+            self.answer(write, answer);
+        }
+        let Some(error) = failed else { return Ok(()) };
+        self.refuse(&mut waiting, &error);
+        Err(error)
+    }
+
+    fn answer(&self, write: Write, answer: Result<(), StoreError>) {
+        self.waiting_bytes.fetch_sub(write.size, Ordering::Relaxed);
+        if let Err(error) = &answer {
+            tracing::debug!(list = write.list.name, %error, "changes were not written");
+        }
+        // Whoever asked may be gone; the list is written all the same.
+        drop(write.answer.send(answer));
+    }
+
+    /// Tell whoever waits that nothing of theirs was written.
+    fn refuse(&self, jobs: &mut Vec<Job>, error: &StoreError) {
+        tracing::warn!(%error, waiting = jobs.len(), "the database cannot write");
+        for job in jobs.drain(..) {
+            let refused = StoreError::Unavailable(error.to_string());
+            match job {
+                Job::Write(write) => self.answer(write, Err(refused)),
+                Job::Forget(_, answer) => drop(answer.send(Err(refused))),
             }
-            // Whoever asked may be gone; the list is written all the same.
-            drop(write.answer.send(answer));
         }
     }
 

@@ -73,7 +73,7 @@ impl Target {
                 // The file's name must survive a power loss as its contents do.
                 let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 let folder = std::fs::File::open(folder.unwrap_or_else(|| ".".as_ref()));
-                file.sync_all().and_then(|()| folder).and_then(|folder| folder.sync_all())
+                file.sync_all().and(folder).and_then(|folder| folder.sync_all())
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),

@@ -123,10 +123,8 @@ impl Store {
             (select!(filter, "", "AND seq > $10 ORDER BY seq LIMIT $11"), after_seq)
         };
         // `~` sorts after every character of a kind.
-        let last_kind = filter.kind.as_ref().map(|kind| match kind.ends_with('.') {
-            true => format!("{kind}~"),
-            false => kind.clone(),
-        });
+        let last_kind =
+            filter.kind.as_ref().map(|kind| if kind.ends_with('.') { format!("{kind}~") } else { kind.clone() });
         let query = sqlx::query(sql)
             .bind(filter.agent.as_ref().map(AgentId::to_string))
             .bind(filter.task.map(|id| id.to_string()))

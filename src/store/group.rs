@@ -41,17 +41,21 @@ pub(super) fn failure(table: &'static str, error: &sqlx::Error) -> Failure {
     }
 }
 
-/// Write a group; an answer for each list, and whether the connection is still good.
-pub(super) async fn write(connection: &mut AnyConnection, lists: &[&List]) -> (Vec<Result<(), StoreError>>, bool) {
-    match write_at_once(connection, lists).await {
-        Ok(()) => (lists.iter().map(|_| Ok(())).collect(), true),
-        Err(Failure::OfDatabase(error)) => (same_for_all(lists, &error), false),
-        Err(Failure::OfList(error)) if lists.len() == 1 => (vec![Err(error)], true),
+/// Write a group: an answer for each list, and why the connection is not good any more, if so.
+pub(super) async fn write(
+    connection: &mut AnyConnection,
+    lists: &[&List],
+) -> (Vec<Result<(), StoreError>>, Option<StoreError>) {
+    let failed = match write_at_once(connection, lists).await {
+        Ok(()) => return (lists.iter().map(|_| Ok(())).collect(), None),
+        Err(Failure::OfList(error)) if lists.len() == 1 => return (vec![Err(error)], None),
         Err(Failure::OfList(_)) => match replay(connection, lists).await {
-            Ok(answers) => (answers, true),
-            Err(error) => (same_for_all(lists, &error), false),
+            Ok(answers) => return (answers, None),
+            Err(error) => error,
         },
-    }
+        Err(Failure::OfDatabase(error)) => error,
+    };
+    (lists.iter().map(|_| Err(again(&failed))).collect(), Some(failed))
 }
 
 async fn write_at_once(connection: &mut AnyConnection, lists: &[&List]) -> Result<(), Failure> {
@@ -107,18 +111,16 @@ async fn rollback(connection: &mut AnyConnection) -> Result<(), Failure> {
 async fn commit(connection: &mut AnyConnection) -> Result<(), StoreError> {
     let Err(error) = connection.execute("COMMIT").await else { return Ok(()) };
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    if code.is_some_and(|code| NOT_WRITTEN.contains(&&*code)) && run(connection, "ROLLBACK").await.is_ok() {
-        return Err(StoreError::Unavailable(error.to_string()));
+    // Either way the caller closes the connection, which rolls back what SQLite itself has not.
+    if code.is_some_and(|code| NOT_WRITTEN.contains(&&*code)) {
+        Err(StoreError::Unavailable(error.to_string()))
+    } else {
+        Err(StoreError::Unknown(error.to_string()))
     }
-    Err(StoreError::Unknown(error.to_string()))
-}
-
-fn same_for_all(lists: &[&List], error: &StoreError) -> Vec<Result<(), StoreError>> {
-    lists.iter().map(|_| Err(again(error))).collect()
 }
 
 /// The same answer for another list of the group.
-pub(super) fn again(error: &StoreError) -> StoreError {
+fn again(error: &StoreError) -> StoreError {
     match error {
         StoreError::Unknown(why) => StoreError::Unknown(why.clone()),
         StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),

@@ -18,6 +18,8 @@ mod migrate;
 mod probe;
 mod signing_keys;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod tokens_seen;
 mod tx;
 mod usage;
@@ -107,6 +109,7 @@ fn page(limit: u32) -> i64 {
 }
 
 /// An error of the driver, seen from outside a group.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
 fn unavailable(error: sqlx::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }

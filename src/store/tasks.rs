@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use super::codec::{Reader, rows};
 use super::tx::{Change, Expect, Statement};
 use super::{Store, StoreError, Tx, page};
-use crate::domain::{AgentId, Task, TaskId, TaskRecord, TaskState, Timestamp, Ttl};
+use crate::domain::{AgentId, Message, Task, TaskId, TaskRecord, TaskState, Timestamp, Ttl};
 
 const TABLE: &str = "task";
 
@@ -87,7 +87,7 @@ impl Tx {
         self.list.push(Change::TaskInsert, |row| {
             row.show(task.id).text(task.agent.as_str()).text(&task.identity).text(task.purpose.as_str());
             row.maybe_show(task.kind.as_ref()).maybe_text(task.beneficiary.as_deref()).json(&task.references);
-            row.maybe_text(task.message.as_ref().map(|message| message.as_str())).json(&task.ceiling);
+            row.maybe_text(task.message.as_ref().map(Message::as_str)).json(&task.ceiling);
             row.time(task.opened_at).time(task.ends_at);
             row.maybe_int(task.heartbeat.map(|every| i64::from(every.as_secs()))).maybe_time(task.heard_at);
             row.text(task.state.as_str()).maybe_text(cause).maybe_time(ended_at).maybe_time(due_at);

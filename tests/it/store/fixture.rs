@@ -8,38 +8,38 @@ use hallpass::store::{Store, StoreSettings};
 use hallpass::sys::{Ids, ManualClock, SeededEntropy, sha256};
 
 /// A store on a real file, and what makes ids for it.
-pub struct Fixture {
-    pub folder: tempfile::TempDir,
-    pub clock: Arc<ManualClock>,
-    pub ids: Ids,
-    pub store: Store,
+pub(super) struct Fixture {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) ids: Ids,
+    pub(super) store: Store,
 }
 
 /// One task and one of everything below it.
-pub struct Story {
-    pub task: Task,
-    pub request: AccessRequest,
-    pub decision: Decision,
-    pub grant: Grant,
-    pub lease: Lease,
+pub(super) struct Story {
+    pub(super) task: Task,
+    pub(super) request: AccessRequest,
+    pub(super) decision: Decision,
+    pub(super) grant: Grant,
+    pub(super) lease: Lease,
 }
 
-pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(super) const START: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-pub fn agent(name: &str) -> AgentId {
+pub(super) fn agent(name: &str) -> AgentId {
     name.parse().unwrap()
 }
 
-pub fn ttl(secs: i64) -> Ttl {
+pub(super) fn ttl(secs: i64) -> Ttl {
     Ttl::from_secs(secs).unwrap()
 }
 
-pub fn digest(text: &str) -> Digest {
+pub(super) fn digest(text: &str) -> Digest {
     sha256(text)
 }
 
 impl Fixture {
-    pub async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
         let ids = Ids::new(clock.clone(), Arc::new(SeededEntropy::new(7)));
@@ -47,17 +47,17 @@ impl Fixture {
         Self { folder, clock, ids, store }
     }
 
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         url(&self.folder)
     }
 
     /// A second way to the same file, as somebody behind our back would have.
-    pub async fn behind_our_back(&self) -> sqlx::AnyConnection {
+    pub(super) async fn behind_our_back(&self) -> sqlx::AnyConnection {
         use sqlx::Connection as _;
         sqlx::AnyConnection::connect(&self.url()).await.unwrap()
     }
 
-    pub fn task(&self, agent: &AgentId) -> Task {
+    pub(super) fn task(&self, agent: &AgentId) -> Task {
         Task::new(TaskRecord {
             id: self.ids.task(),
             agent: agent.clone(),
@@ -77,7 +77,7 @@ impl Fixture {
         .unwrap()
     }
 
-    pub fn request(&self, task: &Task, state: RequestState) -> AccessRequest {
+    pub(super) fn request(&self, task: &Task, state: RequestState) -> AccessRequest {
         let settled_at = if matches!(state, RequestState::Pending { .. }) { None } else { Some(START) };
         AccessRequest::new(AccessRequestRecord {
             id: self.ids.request(),
@@ -98,12 +98,12 @@ impl Fixture {
         .unwrap()
     }
 
-    pub fn pending(&self, task: &Task) -> AccessRequest {
+    pub(super) fn pending(&self, task: &Task) -> AccessRequest {
         let rule = "2 of sre-oncall".parse().unwrap();
         self.request(task, RequestState::Pending { rule, lapses_at: START.plus(ttl(600)) })
     }
 
-    pub fn decision(&self, request: &AccessRequest) -> Decision {
+    pub(super) fn decision(&self, request: &AccessRequest) -> Decision {
         Decision {
             id: request.decision,
             outcome: Outcome::Permit(Terms { max_ttl: ttl(900), approval: None }),
@@ -114,7 +114,7 @@ impl Fixture {
         }
     }
 
-    pub fn grant(&self, request: &AccessRequest, id: GrantId) -> Grant {
+    pub(super) fn grant(&self, request: &AccessRequest, id: GrantId) -> Grant {
         Grant::new(GrantRecord {
             id,
             request: request.id,
@@ -131,7 +131,7 @@ impl Fixture {
         .unwrap()
     }
 
-    pub fn lease(&self, grant: &Grant) -> Lease {
+    pub(super) fn lease(&self, grant: &Grant) -> Lease {
         Lease::new(LeaseRecord {
             id: self.ids.lease(),
             grant: grant.id,
@@ -151,7 +151,7 @@ impl Fixture {
         .unwrap()
     }
 
-    pub fn story(&self, agent: &AgentId) -> Story {
+    pub(super) fn story(&self, agent: &AgentId) -> Story {
         let task = self.task(agent);
         let id = self.ids.grant();
         let request = self.request(&task, RequestState::Granted { grant: id });
@@ -160,7 +160,13 @@ impl Fixture {
     }
 
     /// An event about some of it.
-    pub fn event(&self, kind: EventKind, agent: &AgentId, task: Option<TaskId>, lease: Option<LeaseId>) -> AuditEvent {
+    pub(super) fn event(
+        &self,
+        kind: EventKind,
+        agent: &AgentId,
+        task: Option<TaskId>,
+        lease: Option<LeaseId>,
+    ) -> AuditEvent {
         let subjects = Subjects { agent: Some(agent.clone()), task, lease, ..Subjects::default() };
         AuditEvent {
             id: self.ids.event(),
@@ -173,12 +179,12 @@ impl Fixture {
     }
 
     /// Any event, for changes whose explanation does not matter to a test.
-    pub fn fact(&self) -> AuditEvent {
+    pub(super) fn fact(&self) -> AuditEvent {
         self.event(EventKind::TaskOpened, &agent("builder"), None, None)
     }
 
     /// Write a whole story.
-    pub async fn write(&self, story: &Story) {
+    pub(super) async fn write(&self, story: &Story) {
         let mut tx = self.store.begin("story");
         tx.insert_task(&story.task);
         tx.insert_request(&story.request);
@@ -192,10 +198,10 @@ impl Fixture {
     }
 }
 
-pub fn url(folder: &tempfile::TempDir) -> String {
+pub(super) fn url(folder: &tempfile::TempDir) -> String {
     format!("sqlite:{}", folder.path().join("hallpass.db").display())
 }
 
-pub async fn open(folder: &tempfile::TempDir) -> Store {
+pub(super) async fn open(folder: &tempfile::TempDir) -> Store {
     Store::open(&StoreSettings::new(url(folder))).await.unwrap()
 }
