@@ -9,5 +9,6 @@
 )]
 
 mod minter;
+mod openapi;
 mod policy;
 mod store;
