@@ -116,9 +116,13 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> String {
     let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut deserializer) else {
         return "The body cannot be read.".to_owned();
     };
+    let said = error.inner().to_string();
     let path = error.path().to_string();
-    let said = reword(&error.inner().to_string());
-    if path == "." { format!("The body: {said}.") } else { format!("`{}`: {said}.", echo(&path)) }
+    // Of an unknown member the path names the member too; once is enough.
+    let unknown = said.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`')).map(|(name, _)| name);
+    let path = unknown.and_then(|name| path.strip_suffix(name)).unwrap_or(&path).trim_end_matches('.');
+    let said = reword(&said);
+    if path.is_empty() { format!("The body: {said}.") } else { format!("`{}`: {said}.", echo(path)) }
 }
 
 /// Serde's words without the value that was sent.
