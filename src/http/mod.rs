@@ -18,7 +18,6 @@ mod reference;
 mod refusal;
 mod requests;
 mod serve;
-mod strict_json;
 mod tasks;
 
 use std::sync::Arc;

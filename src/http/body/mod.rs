@@ -12,9 +12,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::api::ProblemKind;
+use crate::sys::check_strict;
 
 use super::refusal::Refusal;
-use super::strict_json::check_strict;
+
 
 /// Most bytes of a request body.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
