@@ -10,7 +10,8 @@ pub mod task;
 pub use lease::{Closure, ClosureWord, LeaseView, RevocationTarget, RevokeAsk};
 pub use operator::{
     AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestView, RequestsPage,
-    ScopeView, ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, VerdictAnswer, VerdictAsk, Whoami,
+    ScopeView, ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, VerdictAnswer, VerdictAsk,
+    Whoami,
 };
 pub use problem::{Problem, ProblemKind};
 pub use task::{

@@ -63,7 +63,8 @@ struct Schemes;
 
 impl Modify for Schemes {
     fn modify(&self, document: &mut OpenApi) {
-        let described = |builder: HttpBuilder, text: &str| SecurityScheme::Http(builder.description(Some(text)).build());
+        let described =
+            |builder: HttpBuilder, text: &str| SecurityScheme::Http(builder.description(Some(text)).build());
         let components = document.components.get_or_insert_default();
         for (name, text) in [
             ("agentToken", "A workload's identity token from a registered issuer"),
@@ -104,8 +105,10 @@ pub fn routes(document: &OpenApi) -> Vec<Route> {
     for (path, item) in &document.paths.paths {
         for (method, operation) in operations(item) {
             let required = serde_json::to_value(&operation.security).unwrap_or_default();
-            let names = |scheme: &str| required.as_array().is_some_and(|all| all.iter().any(|one| one.get(scheme).is_some()));
-            let mut callers: Vec<_> = SCHEMES.iter().filter(|(scheme, _)| names(scheme)).map(|(_, word)| *word).collect();
+            let names =
+                |scheme: &str| required.as_array().is_some_and(|all| all.iter().any(|one| one.get(scheme).is_some()));
+            let mut callers: Vec<_> =
+                SCHEMES.iter().filter(|(scheme, _)| names(scheme)).map(|(_, word)| *word).collect();
             if callers.is_empty() {
                 callers.push("nobody");
             }

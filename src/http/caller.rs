@@ -109,7 +109,9 @@ mod tests {
     fn a_bearer_is_read_from_exactly_one_well_formed_header() {
         assert_eq!(bearer_of(&["Bearer a.b.c"]).as_deref(), Some("a.b.c"));
         assert_eq!(bearer_of(&["bearer a.b.c"]).as_deref(), Some("a.b.c"));
-        for refused in [&[][..], &["Bearer "], &["Bearer"], &["Basic a.b.c"], &["Bearer a", "Bearer b"], &["Bearer a b"]] {
+        for refused in
+            [&[][..], &["Bearer "], &["Bearer"], &["Basic a.b.c"], &["Bearer a", "Bearer b"], &["Bearer a b"]]
+        {
             assert_eq!(bearer_of(refused), None, "{refused:?}");
         }
     }

@@ -23,7 +23,10 @@ use super::{HttpState, answer};
 
 /// What a resource server sends.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "describes the form; the form is read by hand, so that a member that comes twice is refused")]
+#[expect(
+    dead_code,
+    reason = "describes the form; the form is read by hand, so that a member that comes twice is refused"
+)]
 pub(super) struct IntrospectForm {
     /// The credential to ask about.
     token: String,

@@ -20,11 +20,12 @@ table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:t
 border-bottom:1px solid #ddd}@media(prefers-color-scheme:dark){body{color:#e8e8e8;background:#161616}a{color:#8ab4f8}}";
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(super::openapi_document);
-static REFERENCE: LazyLock<String> =
-    LazyLock::new(|| render(&serde_json::from_str(&DOCUMENT).unwrap_or_default()));
+static REFERENCE: LazyLock<String> = LazyLock::new(|| render(&serde_json::from_str(&DOCUMENT).unwrap_or_default()));
 static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
     let style = BASE64.encode(sha256(STYLE).as_bytes());
-    format!("default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    format!(
+        "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 });
 
 /// Read the OpenAPI document
@@ -129,7 +130,8 @@ fn render_operation(body: &mut String, path: &str, method: &str, operation: &Val
         body.push_str(&format!("<tr><td>body</td><td></td><td>{}</td></tr>", kind(media.get("schema"))));
     }
     for (status, response) in members(operation.get("responses")) {
-        let of = members(response.get("content")).map(|(_, media)| kind(media.get("schema"))).next().unwrap_or_default();
+        let of =
+            members(response.get("content")).map(|(_, media)| kind(media.get("schema"))).next().unwrap_or_default();
         let description = text(response.get("description"));
         body.push_str(&format!("<tr><td>{}</td><td>{of}</td><td>{description}</td></tr>", escape(status)));
     }

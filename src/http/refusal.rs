@@ -64,7 +64,8 @@ impl Refusal {
     }
 
     pub(super) fn internal(log: impl Into<String>) -> Self {
-        let detail = "Something went wrong in the broker. Nothing was delivered; report the request id if it happens again.";
+        let detail =
+            "Something went wrong in the broker. Nothing was delivered; report the request id if it happens again.";
         Self::new(ProblemKind::Internal, detail).logging(log)
     }
 

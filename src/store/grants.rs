@@ -119,10 +119,9 @@ fn read(row: &AnyRow) -> Result<Grant, StoreError> {
     let row = Reader::new(TABLE, row);
     let state = match row.text("state")? {
         "live" => GrantState::Live,
-        "ended" => GrantState::Ended {
-            cause: row.parse("cause")?,
-            at: row.needed("ended_at", row.maybe_time("ended_at")?)?,
-        },
+        "ended" => {
+            GrantState::Ended { cause: row.parse("cause")?, at: row.needed("ended_at", row.maybe_time("ended_at")?)? }
+        }
         other => return Err(row.unknown_state(other)),
     };
     row.record(Grant::new(GrantRecord {

@@ -32,7 +32,9 @@ pub(super) fn failure(table: &'static str, error: &sqlx::Error) -> Failure {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => Failure::OfList(StoreError::Conflict { table }),
         // 19 is SQLITE_CONSTRAINT; its extended codes carry it in the low byte.
-        Some(database) if database.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 19) => {
+        Some(database)
+            if database.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 19) =>
+        {
             Failure::OfList(StoreError::Corrupt(format!("{table}: {database}")))
         }
         Some(_) | None => Failure::OfDatabase(StoreError::Unavailable(error.to_string())),

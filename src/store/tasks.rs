@@ -167,10 +167,9 @@ fn read(row: &AnyRow) -> Result<Task, StoreError> {
     let row = Reader::new(TABLE, row);
     let state = match row.text("state")? {
         "open" => TaskState::Open,
-        "closed" => TaskState::Closed {
-            cause: row.parse("cause")?,
-            at: row.needed("ended_at", row.maybe_time("ended_at")?)?,
-        },
+        "closed" => {
+            TaskState::Closed { cause: row.parse("cause")?, at: row.needed("ended_at", row.maybe_time("ended_at")?)? }
+        }
         other => return Err(row.unknown_state(other)),
     };
     let heartbeat = row.maybe_int("heartbeat")?.map(Ttl::from_secs).transpose();

@@ -167,10 +167,7 @@ impl Tx {
     ///
     /// # Errors
     /// Every [`StoreError`]. [`StoreError::Unknown`] alone leaves open whether the changes were made.
-    pub fn commit(
-        mut self,
-        facts: impl Into<Facts>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+    pub fn commit(mut self, facts: impl Into<Facts>) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         for event in facts.into().iter() {
             events::push(&mut self.list, event);
         }

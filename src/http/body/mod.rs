@@ -16,7 +16,6 @@ use crate::sys::check_strict;
 
 use super::refusal::Refusal;
 
-
 /// Most bytes of a request body.
 pub(super) const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Deepest nesting of a request body.
@@ -75,7 +74,8 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Refus
 }
 
 async fn read_within(timeout: Duration, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
-    let too_large = || Refusal::new(ProblemKind::BodyTooLarge, "Send at most 65536 bytes: ask for fewer scopes at a time.");
+    let too_large =
+        || Refusal::new(ProblemKind::BodyTooLarge, "Send at most 65536 bytes: ask for fewer scopes at a time.");
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > MAX_BODY_BYTES as u64) {
         return Err(too_large());
@@ -128,7 +128,8 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> String {
 
 /// Serde's words without the value that was sent.
 fn reword(said: &str) -> String {
-    let named = |prefix: &str| said.split_once(prefix).and_then(|(_, rest)| rest.split_once('`')).map(|(name, _)| echo(name));
+    let named =
+        |prefix: &str| said.split_once(prefix).and_then(|(_, rest)| rest.split_once('`')).map(|(name, _)| echo(name));
     if let Some(name) = named("unknown field `") {
         return format!("there is no member `{name}`; unknown members are refused");
     }

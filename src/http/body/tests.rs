@@ -32,7 +32,8 @@ async fn a_plain_ask_is_read() {
 
 #[tokio::test]
 async fn api_13_any_other_content_type_is_refused() {
-    let types = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"];
+    let types =
+        ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp"];
     let odd = ["application/json; charset=utf-16", "application/json; charset=latin1", "application/json; profile=x"];
     for content_type in types.iter().chain(&odd).map(|t| Some(*t)).chain([None]) {
         let refusal = read_as::<TaskAsk>(content_type, ASK).await.unwrap_err();
@@ -86,9 +87,9 @@ async fn task_02_what_is_too_large_or_too_deep_is_refused() {
     for body in [format!("\"{}\"", "a".repeat(MAX_BODY_BYTES)), number, array] {
         assert_eq!(refusal_of::<TaskAsk>(body.clone()).await.0, 413);
         // The same without a length told in advance.
-        let frames = http_body_util::StreamBody::new(futures_util::stream::iter([
-            Ok::<_, std::convert::Infallible>(http_body::Frame::data(Bytes::from(body))),
-        ]));
+        let frames = http_body_util::StreamBody::new(futures_util::stream::iter([Ok::<_, std::convert::Infallible>(
+            http_body::Frame::data(Bytes::from(body)),
+        )]));
         assert_eq!(refusal_of::<TaskAsk>(Body::new(frames)).await.0, 413);
     }
     let nested = |depth: usize| {
@@ -166,7 +167,9 @@ async fn a_query_string_is_read_as_strictly_as_a_body() {
         Params::<Query>::from_request_parts(&mut parts, &()).await
     };
     assert_eq!(read("wait=5").await.unwrap().0.wait, Some(5));
-    for (query, said) in [("wiat=5", "no member `wiat`"), ("wait=5&wait=6", "`wait` comes twice"), ("wait=x", "cannot be used")] {
+    for (query, said) in
+        [("wiat=5", "no member `wiat`"), ("wait=5&wait=6", "`wait` comes twice"), ("wait=x", "cannot be used")]
+    {
         let refusal = read(query).await.err().unwrap();
         assert!(refusal.detail.contains(said), "{}", refusal.detail);
     }

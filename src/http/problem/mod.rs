@@ -27,9 +27,11 @@ impl From<BrokerError> for Refusal {
         let said = error.to_string();
         match error {
             E::IdentityRefused => Self::unauthenticated(),
-            E::IssuerUnavailable(_) => Self::new(Kind::IssuerUnavailable, "The keys of the identity issuer cannot be had now.")
-                .after_secs(OUTSIDE_RETRY_SECS)
-                .logging(said),
+            E::IssuerUnavailable(_) => {
+                Self::new(Kind::IssuerUnavailable, "The keys of the identity issuer cannot be had now.")
+                    .after_secs(OUTSIDE_RETRY_SECS)
+                    .logging(said)
+            }
             E::BindingRefused { reason } => {
                 Self::new(Kind::PolicyDenied, stop_with("This identity is not one an agent is registered with."))
                     .because_of(reason)
@@ -54,8 +56,9 @@ impl From<BrokerError> for Refusal {
             E::DigestMismatch => Self::new(Kind::ApprovalMismatch, sentence(&said)).because_of("digest_mismatch"),
             E::AlreadyDecided(_) => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("already_decided"),
             E::OwnRequest => Self::new(Kind::SelfApprovalForbidden, sentence(&said)).because_of("own_request"),
-            E::NotInGroup { groups, .. } => Self::new(Kind::NotAnApprover, sentence(&said))
-                .because_of(format!("not_in_group:{}", groups.join(","))),
+            E::NotInGroup { groups, .. } => {
+                Self::new(Kind::NotAnApprover, sentence(&said)).because_of(format!("not_in_group:{}", groups.join(",")))
+            }
             E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::TooManyLeases(_) => Self::new(
@@ -110,9 +113,10 @@ fn mint(error: &MintError, said: String) -> Refusal {
             Refusal::new(Kind::BackendUnavailable, "The backend does not answer. Nothing was delivered.")
                 .after_secs(OUTSIDE_RETRY_SECS)
         }
-        MintError::Refused(_) => {
-            Refusal::new(Kind::BackendRejected, "The backend refused, and an operator must look at it. Nothing was delivered.")
-        }
+        MintError::Refused(_) => Refusal::new(
+            Kind::BackendRejected,
+            "The backend refused, and an operator must look at it. Nothing was delivered.",
+        ),
         MintError::Misconfigured(_) => Refusal::new(
             Kind::BackendRejected,
             "The backend or a catalogue entry is set up wrongly, and an operator must mend it. Nothing was delivered.",
@@ -127,12 +131,14 @@ fn mint(error: &MintError, said: String) -> Refusal {
 
 fn store(error: &StoreError, said: String) -> Refusal {
     let refusal = match error {
-        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
-            Refusal::new(Kind::StorageUnavailable, "The broker cannot write its records, and without a record it grants nothing.")
-                .after_secs(STORE_RETRY_SECS)
-        }
+        StoreError::Unavailable(_) | StoreError::Unknown(_) => Refusal::new(
+            Kind::StorageUnavailable,
+            "The broker cannot write its records, and without a record it grants nothing.",
+        )
+        .after_secs(STORE_RETRY_SECS),
         StoreError::Conflict { .. } | StoreError::ControlChanged(_) => {
-            Refusal::new(Kind::PolicyChanged, "Something changed while this was being decided; ask again.").after_secs(1)
+            Refusal::new(Kind::PolicyChanged, "Something changed while this was being decided; ask again.")
+                .after_secs(1)
         }
         StoreError::LimitReached(what) => {
             let kind = if what.contains("pending") { Kind::TooManyPending } else { Kind::TooManyLeases };

@@ -155,7 +155,13 @@ async fn leases_and_tasks_are_found_by_what_they_hang_on() {
         (LeaseFilter { live: Some(true), agent: Some(agent("reader")), ..any() }, vec![]),
         (LeaseFilter { backend: Some("other".parse().unwrap()), ..any() }, vec![]),
         (LeaseFilter { scope_entry: Some("db:orders:write".parse().unwrap()), ..any() }, vec![]),
-        (LeaseFilter { scope_entry: Some("db:_rders:read".parse::<EntryName>().unwrap_or("db:o_ders:read".parse().unwrap())), ..any() }, vec![]),
+        (
+            LeaseFilter {
+                scope_entry: Some("db:_rders:read".parse::<EntryName>().unwrap_or("db:o_ders:read".parse().unwrap())),
+                ..any()
+            },
+            vec![],
+        ),
     ];
     for (filter, expected) in cases {
         let found: Vec<LeaseId> = f.store.list_leases(&filter, None, 10).await.unwrap().iter().map(|l| l.id).collect();
@@ -186,11 +192,10 @@ async fn events_keep_their_bytes_and_their_order() {
     let list = async |filter: EventFilter| f.store.list_events(&filter, 0, 10).await.unwrap();
     let any = EventFilter::default;
     let all = list(any()).await;
-    assert_eq!(all.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>(), [
-        "task.opened",
-        "credential.minting",
-        "agent.suspended"
-    ]);
+    assert_eq!(
+        all.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>(),
+        ["task.opened", "credential.minting", "agent.suspended"]
+    );
     assert_eq!(all[2].body, suspended.canonical());
     assert_eq!((all[2].id.as_str(), all[2].at), (suspended.id.to_string().as_str(), START));
     assert!(all.windows(2).all(|pair| pair[0].seq < pair[1].seq));
@@ -237,7 +242,10 @@ async fn control_suspensions_approvals_bundles_and_keys_read_back() {
     tx.set_control(&before, &after);
     assert!(matches!(tx.commit(f.fact()).await, Err(StoreError::Conflict { table: "control" })));
     let suspended = f.store.list_suspended().await.unwrap();
-    assert_eq!((suspended[0].agent.as_str(), suspended[0].by.as_str(), suspended[0].reason.as_str()), ("builder", "ann", "odd"));
+    assert_eq!(
+        (suspended[0].agent.as_str(), suspended[0].by.as_str(), suspended[0].reason.as_str()),
+        ("builder", "ann", "odd")
+    );
     let mut tx = f.store.begin("resume");
     tx.resume_agent(&agent("builder"));
     tx.insert_bundle(digest("bundle"), "other", START.plus_millis(1));

@@ -106,7 +106,8 @@ async fn a_schema_that_is_not_known_is_refused() {
 
 #[tokio::test]
 async fn a_url_that_names_no_file_is_refused() {
-    for url in ["postgres://localhost/x", "sqlite:", "sqlite::memory:", "sqlite:/nowhere/at/all.db", "sqlite:a?mode=ro"] {
+    for url in ["postgres://localhost/x", "sqlite:", "sqlite::memory:", "sqlite:/nowhere/at/all.db", "sqlite:a?mode=ro"]
+    {
         let error = Store::open(&StoreSettings::new(url)).await.err();
         assert!(matches!(error, Some(StoreError::Unavailable(_))), "{url}");
     }

@@ -46,7 +46,8 @@ fn both_databases_have_the_same_migrations() {
 fn migrations_stay_in_the_portable_subset() {
     for (database, types) in [("sqlite", ["TEXT", "INTEGER"]), ("postgres", ["TEXT", "BIGINT"])] {
         for (name, text) in files(database) {
-            let columns = text.lines().filter(|line| line.starts_with("    ") && !line.contains('(') && !line.contains(';'));
+            let columns =
+                text.lines().filter(|line| line.starts_with("    ") && !line.contains('(') && !line.contains(';'));
             for column in columns.filter(|line| !line.trim_start().starts_with("RAISE")) {
                 let kind = column.split_whitespace().nth(1).unwrap().trim_end_matches(',');
                 assert!(types.contains(&kind), "{database}/{name}: {column}");
