@@ -3,6 +3,7 @@
 pub mod api;
 pub mod broker;
 pub mod domain;
+pub mod http;
 pub mod identity;
 pub mod minter;
 pub mod policy;

@@ -1,14 +1,17 @@
 //! The wire contract: what requests and answers look like and everything that can go wrong, with no behaviour. The server
 //! and the client share it, and the OpenAPI document is made from it.
 
+pub mod lease;
+pub mod openapi;
 pub mod operator;
 pub mod problem;
 pub mod task;
 
+pub use lease::{Closure, ClosureWord, LeaseView, RevocationTarget, RevokeAsk};
 pub use operator::{
-    AgentView, AgentsPage, Closure, ClosureWord, DecisionView, EventView, EventsPage, Introspection, LeaseView,
-    LeasesPage, RequestView, RequestsPage, RevocationTarget, RevokeAsk, ScopeView, ScopesAnswer, SimulateAnswer,
-    SimulateAsk, SimulatedScope, SuspendAsk, VerdictAnswer, VerdictAsk, Whoami,
+    AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestView, RequestsPage,
+    ScopeView, ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, VerdictAnswer, VerdictAsk,
+    Whoami,
 };
 pub use problem::{Problem, ProblemKind};
 pub use task::{

@@ -2,8 +2,11 @@
 //! misspelt limit never silently becomes no limit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::Timestamp;
@@ -27,13 +30,33 @@ crate::domain::words! {
 }
 
 /// One scope that is asked for: a written scope, or an entry with its parameters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum AskScope {
     /// `backend:resource:action` or `backend:resource:action(name=value)`.
     Written(String),
     /// An entry and its parameters.
     With(AskScopeWith),
+}
+
+// Not derived: serde's untagged error names neither the member nor what is wrong with it.
+impl<'de> Deserialize<'de> for AskScope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = AskScope;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a written scope or an object with `scope` and `with`")
+            }
+            fn visit_str<E: serde::de::Error>(self, written: &str) -> Result<AskScope, E> {
+                Ok(AskScope::Written(written.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<AskScope, A::Error> {
+                AskScopeWith::deserialize(MapAccessDeserializer::new(members)).map(AskScope::With)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// An entry of the catalogue with its parameters.
@@ -50,13 +73,24 @@ pub struct AskScopeWith {
 /// `POST /v1/tasks`: open a task and ask for scopes.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "purpose": "Publish release v1.4.2 to the artifact bucket",
+    "kind": "deploy",
+    "scopes": ["artifacts:releases:read", {"scope": "artifacts:releases:write", "with": {"prefix": "v1.4.2/"}}],
+    "ttl_seconds": 900,
+    "on_behalf_of": "maya@acme.example",
+    "references": {"ticket": "REL-482"},
+    "message": "I built v1.4.2 from commit 3fd0c1 and need to upload 14 files.",
+}))]
 pub struct TaskAsk {
     /// What the task is for: 1 to 2,000 characters, at most 20 lines, nothing invisible.
     pub purpose: String,
     /// The kind of task, one this agent is approved for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// What is asked for: 1 to 50 scopes.
+    /// What is asked for: 1 to 50 scopes. Absent is the same as empty: nothing, never everything.
+    #[serde(default)]
+    #[schema(required, min_items = 1, max_items = 50)]
     pub scopes: Vec<AskScope>,
     /// How long a credential shall live, in seconds; the catalogue's or 600 when absent, whichever is shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +124,9 @@ pub struct TaskAsk {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MoreAccessAsk {
-    /// What is asked for: 1 to 50 scopes.
+    /// What is asked for: 1 to 50 scopes. Absent is the same as empty: nothing, never everything.
+    #[serde(default)]
+    #[schema(required, min_items = 1, max_items = 50)]
     pub scopes: Vec<AskScope>,
     /// How long a credential shall live, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

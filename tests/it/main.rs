@@ -10,6 +10,7 @@
 
 mod identity;
 mod minter;
+mod openapi;
 mod policy;
 mod store;
 mod support;

@@ -1,0 +1,132 @@
+//! The HTTP door: routes, who may call them, and how answers look. It translates and decides nothing. Every path that is not
+//! listed here is refused, and every refusal is a problem document.
+
+mod address;
+mod agents;
+mod body;
+mod caller;
+mod delivery;
+mod frame;
+mod health;
+mod idempotency;
+mod introspect;
+mod leases;
+mod metrics;
+mod policy;
+mod problem;
+mod reference;
+mod refusal;
+mod requests;
+mod serve;
+mod tasks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::IntoResponse;
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::{ProblemKind, openapi};
+use crate::broker::{Broker, BrokerError};
+
+pub use address::Peer;
+pub use frame::RequestIds;
+pub use metrics::metrics_router;
+pub use serve::{Limits, serve};
+
+use refusal::Refusal;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct HttpState {
+    /// The use cases.
+    pub broker: Broker,
+    /// Where callers reach us, without a slash at the end; the base of problem types.
+    pub public_url: Arc<str>,
+    /// Proxies whose `X-Forwarded-For` is believed; none by default.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Makes request ids.
+    pub request_ids: Arc<RequestIds>,
+    /// Cancelled at shutdown: long polls answer at once.
+    pub stopping: CancellationToken,
+    /// Work that goes on when its caller hangs up; shutdown waits for it.
+    pub work: TaskTracker,
+}
+
+/// Every route of the public listener.
+pub fn router(state: HttpState) -> Router {
+    let (routes, _) = assemble().split_for_parts();
+    let state = Arc::new(state);
+    routes
+        .fallback(async || Refusal::not_found())
+        .method_not_allowed_fallback(async || {
+            Refusal::new(ProblemKind::MethodNotAllowed, "Use a method that the `Allow` header names.")
+        })
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&state), frame::frame))
+        .with_state(state)
+}
+
+/// The OpenAPI document as the server serves it and `docs/openapi.json` keeps it.
+pub fn openapi_document() -> String {
+    openapi::finish(&assemble().into_openapi())
+}
+
+/// Every route and who may call it.
+pub fn route_list() -> Vec<openapi::Route> {
+    openapi::routes(&assemble().into_openapi())
+}
+
+fn assemble() -> OpenApiRouter<Arc<HttpState>> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(tasks::open))
+        .routes(routes!(tasks::read))
+        .routes(routes!(tasks::ask_for_more))
+        .routes(routes!(tasks::collect))
+        .routes(routes!(tasks::heartbeat))
+        .routes(routes!(tasks::complete))
+        .routes(routes!(tasks::cancel))
+        .routes(routes!(requests::list))
+        .routes(routes!(requests::read))
+        .routes(routes!(requests::decide))
+        .routes(routes!(leases::list))
+        .routes(routes!(leases::revoke))
+        .routes(routes!(policy::scopes))
+        .routes(routes!(policy::whoami))
+        .routes(routes!(policy::decision))
+        .routes(routes!(policy::simulate))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::suspend))
+        .routes(routes!(agents::resume))
+        .routes(routes!(agents::events))
+        .routes(routes!(introspect::introspect))
+        .routes(routes!(health::jwks))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(reference::openapi_json))
+        .routes(routes!(reference::docs))
+        .routes(routes!(reference::problem_page))
+}
+
+/// Run a use case that must not stop half-way when its caller hangs up: axum drops a handler with its connection.
+async fn detached<T: Send + 'static>(
+    state: &HttpState,
+    work: impl Future<Output = Result<T, BrokerError>> + Send + 'static,
+) -> Result<T, Refusal> {
+    match state.work.spawn(work.in_current_span()).await {
+        Ok(done) => done.map_err(Refusal::from),
+        Err(_) => Err(Refusal::internal("a use case panicked")),
+    }
+}
+
+/// A value as a JSON answer.
+fn answer(value: &impl serde::Serialize) -> axum::response::Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => ([(axum::http::header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => Refusal::internal(format!("an answer could not be written: {error}")).into_response(),
+    }
+}

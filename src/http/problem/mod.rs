@@ -1,0 +1,170 @@
+//! From what a use case refused to what the wire says: one exhaustive match, so that a new `BrokerError` does not compile
+//! until somebody decides its problem. Texts of the store, of backends and of our own faults go to the log, never out.
+
+use std::borrow::Cow;
+
+use crate::api::ProblemKind as Kind;
+use crate::broker::BrokerError;
+use crate::domain::TextError;
+use crate::minter::MintError;
+use crate::store::StoreError;
+
+use super::refusal::Refusal;
+
+/// Ends every denial: what an agent must not do about it.
+pub(super) const USE_NOTHING_ELSE: &str = "Do not use any other key, profile or token you can find.";
+
+/// Seconds after which a store that did not answer may be asked again.
+const STORE_RETRY_SECS: u64 = 2;
+/// Seconds after which a backend or an issuer that did not answer may be asked again.
+const OUTSIDE_RETRY_SECS: u64 = 5;
+/// Seconds after which something that is freed by people or by the clock may be asked for again.
+const WAIT_RETRY_SECS: u64 = 30;
+
+impl From<BrokerError> for Refusal {
+    fn from(error: BrokerError) -> Self {
+        use BrokerError as E;
+        let said = error.to_string();
+        match error {
+            E::IdentityRefused => Self::unauthenticated(),
+            E::IssuerUnavailable(_) => {
+                Self::new(Kind::IssuerUnavailable, "The keys of the identity issuer cannot be had now.")
+                    .after_secs(OUTSIDE_RETRY_SECS)
+                    .logging(said)
+            }
+            E::BindingRefused { reason } => {
+                Self::new(Kind::PolicyDenied, stop_with("This identity is not one an agent is registered with."))
+                    .because_of(reason)
+            }
+            E::AgentSuspended { .. } => Self::new(
+                Kind::AgentSuspended,
+                stop_with("An operator has suspended this agent. Stop, and tell the person you work for."),
+            ),
+            E::Invalid(_) | E::TtlOutOfBounds { .. } => Self::new(Kind::InvalidRequest, sentence(&said)),
+            E::Scope(_) | E::Param(_) => Self::new(Kind::ScopeInvalid, sentence(&said)),
+            E::Text(error) => Self::new(text_kind(&error), sentence(&said)),
+            E::TtlTooLong { allowed, .. } => {
+                Self::new(Kind::TtlTooLong, format!("{} Ask for {allowed} s or less.", sentence(&said)))
+            }
+            E::AboveCeiling(_) => Self::new(
+                Kind::ScopeAboveCeiling,
+                stop_with(&format!("{} Leave these scopes out, or stop.", sentence(&said))),
+            ),
+            E::Denied { task, decision, reason, because } => denied(task, decision, reason, because),
+            E::Forbidden(_) => Self::new(Kind::Forbidden, sentence(&said)),
+            E::NotFound(_) => Self::new(Kind::NotFound, sentence(&said)),
+            E::DigestMismatch => Self::new(Kind::ApprovalMismatch, sentence(&said)).because_of("digest_mismatch"),
+            E::AlreadyDecided(_) => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("already_decided"),
+            E::OwnRequest => Self::new(Kind::SelfApprovalForbidden, sentence(&said)).because_of("own_request"),
+            E::NotInGroup { groups, .. } => {
+                Self::new(Kind::NotAnApprover, sentence(&said)).because_of(format!("not_in_group:{}", groups.join(",")))
+            }
+            E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
+            E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
+            E::TooManyLeases(_) => Self::new(
+                Kind::TooManyLeases,
+                format!("{} Complete a task you no longer need, then ask again.", sentence(&said)),
+            )
+            .after_secs(WAIT_RETRY_SECS),
+            E::IdempotencyConflict => {
+                Self::new(Kind::IdempotencyConflict, format!("{} Make a new key for a new request.", sentence(&said)))
+            }
+            E::InProgress => Self::new(Kind::InProgress, sentence(&said)).after_secs(1),
+            E::TaskClosed(_) => Self::new(Kind::TaskClosed, sentence(&said)),
+            E::Changed => Self::new(Kind::PolicyChanged, sentence(&said)).after_secs(1),
+            // No Retry-After: only an operator can end this, and nobody should try again by themselves.
+            E::KillSwitch => Self::new(Kind::KillSwitchActive, stop_with(&sentence(&said))),
+            E::RateLimited { retry_after_secs } => {
+                Self::new(Kind::RateLimited, sentence(&said)).after_secs(retry_after_secs.max(1))
+            }
+            E::Overloaded => Self::new(Kind::Overloaded, sentence(&said)).after_secs(1),
+            E::Mint(error) => mint(&error, said),
+            E::Store(error) => store(&error, said),
+            E::Internal(_) => Self::internal(said),
+        }
+    }
+}
+
+fn denied(task: String, decision: String, reason: String, because: Vec<String>) -> Refusal {
+    let (kind, why) = if reason == "policy_error" {
+        (Kind::PolicyError, "A policy could not be evaluated, so nothing was granted.")
+    } else {
+        (Kind::PolicyDenied, "Nothing of what you asked for is permitted, so nothing was granted.")
+    };
+    let mut refusal = Refusal::new(kind, stop_with(&format!("{why} Stop the work that needs it, and report.")));
+    refusal.reason = Some(reason);
+    refusal.because = because;
+    refusal.task = Some(task);
+    refusal.decision = Some(decision);
+    refusal
+}
+
+fn text_kind(error: &TextError) -> Kind {
+    match error {
+        TextError::Forbidden { .. } => Kind::PurposeForbiddenCharacters,
+        TextError::Empty { what } | TextError::TooLong { what, .. } if *what == "purpose" => Kind::PurposeInvalid,
+        TextError::Empty { .. } | TextError::TooLong { .. } => Kind::InvalidRequest,
+    }
+}
+
+fn mint(error: &MintError, said: String) -> Refusal {
+    let refusal = match error {
+        MintError::Unavailable(_) => {
+            Refusal::new(Kind::BackendUnavailable, "The backend does not answer. Nothing was delivered.")
+                .after_secs(OUTSIDE_RETRY_SECS)
+        }
+        MintError::Refused(_) => Refusal::new(
+            Kind::BackendRejected,
+            "The backend refused, and an operator must look at it. Nothing was delivered.",
+        ),
+        MintError::Misconfigured(_) => Refusal::new(
+            Kind::BackendRejected,
+            "The backend or a catalogue entry is set up wrongly, and an operator must mend it. Nothing was delivered.",
+        ),
+        MintError::Unsupported(_) => Refusal::new(
+            Kind::ScopeUnmappable,
+            "The backend cannot express these scopes, this life or this key. Ask for fewer scopes at a time.",
+        ),
+    };
+    refusal.logging(said)
+}
+
+fn store(error: &StoreError, said: String) -> Refusal {
+    let refusal = match error {
+        StoreError::Unavailable(_) | StoreError::Unknown(_) => Refusal::new(
+            Kind::StorageUnavailable,
+            "The broker cannot write its records, and without a record it grants nothing.",
+        )
+        .after_secs(STORE_RETRY_SECS),
+        StoreError::Conflict { .. } | StoreError::ControlChanged(_) => {
+            Refusal::new(Kind::PolicyChanged, "Something changed while this was being decided; ask again.")
+                .after_secs(1)
+        }
+        StoreError::LimitReached(what) => {
+            let kind = if what.contains("pending") { Kind::TooManyPending } else { Kind::TooManyLeases };
+            Refusal::new(kind, "A limit of this agent is reached.").after_secs(WAIT_RETRY_SECS)
+        }
+        StoreError::Corrupt(_) => Refusal::new(
+            Kind::IntegrityViolation,
+            "A stored record breaks a rule, so the broker does not act on it. An operator must look at it.",
+        ),
+    };
+    refusal.logging(said)
+}
+
+/// A text of ours as a sentence: with a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut out: String = chars.next().into_iter().flat_map(char::to_uppercase).chain(chars).collect();
+    if !out.ends_with(['.', '!', '?']) {
+        out.push('.');
+    }
+    out
+}
+
+fn stop_with(text: &str) -> Cow<'static, str> {
+    format!("{text} {USE_NOTHING_ELSE}").into()
+}
+
+#[cfg(test)]
+mod tests;
