@@ -1,7 +1,10 @@
 //! Hallpass, a just-in-time credential broker for AI agents and other non-human identities.
 
 pub mod api;
+pub mod app;
 pub mod broker;
+pub mod cli;
+pub mod client;
 pub mod domain;
 pub mod http;
 pub mod identity;

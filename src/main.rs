@@ -1,2 +1,5 @@
-//! Hallpass.
-fn main() {}
+//! The `hallpass` executable: parse, run, exit status.
+
+fn main() -> std::process::ExitCode {
+    hallpass::cli::main()
+}

@@ -1,0 +1,164 @@
+//! What a configuration must not be. Each problem says what to do instead; all are found at once, so that nobody mends a file
+//! one start at a time.
+
+use std::collections::BTreeSet;
+
+use url::Url;
+
+use super::Config;
+
+/// The fewest characters of a resource server's secret.
+const MIN_SECRET_CHARS: usize = 32;
+
+impl Config {
+    /// Everything about it that must be mended before it may be used; empty when nothing is.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.check_listener(&mut found);
+        self.check_public_url(&mut found);
+        self.check_keys(&mut found);
+        self.check_resource_servers(&mut found);
+        self.check_limits(&mut found);
+        if self.issuers.is_empty() {
+            found.push(
+                "there is no [[issuers]]: nobody could ever call; name the issuer of your workloads' identity tokens"
+                    .to_owned(),
+            );
+        }
+        if !self.store.url.starts_with("sqlite:") {
+            // The URL itself is not repeated: it may hold a password.
+            found.push("store.url must begin with `sqlite:`, e.g. \"sqlite:hallpass.db\"".to_owned());
+        }
+        found
+    }
+
+    fn check_listener(&self, found: &mut Vec<String>) {
+        let server = &self.server;
+        let loopback = server.listen.ip().is_loopback();
+        match (&server.tls, server.insecure_loopback, loopback) {
+            (Some(_), true, _) => found.push(
+                "server.insecure_loopback = true contradicts [server.tls]; remove one of the two".to_owned(),
+            ),
+            (Some(_), false, _) | (None, true, true) => {}
+            (None, true, false) => found.push(format!(
+                "server.listen = \"{}\" is reachable from other machines, and insecure_loopback does not make that safe; \
+                 set server.tls = {{ cert_file = …, key_file = … }}, or listen on 127.0.0.1",
+                server.listen
+            )),
+            (None, false, false) => found.push(format!(
+                "server.listen = \"{}\" is reachable from other machines, so it needs \
+                 server.tls = {{ cert_file = …, key_file = … }}",
+                server.listen
+            )),
+            (None, false, true) => found.push(
+                "there is no server.tls; set it, or say server.insecure_loopback = true to serve plain HTTP on this \
+                 machine only (e.g. behind a proxy that ends TLS here)"
+                    .to_owned(),
+            ),
+        }
+        if let Some(metrics) = server.metrics_listen
+            && metrics == server.listen
+        {
+            found.push("server.metrics_listen is the API's own address; give it another port".to_owned());
+        }
+        if let Some(wide) = server.trusted_proxies.iter().find(|network| network.prefix_len() == 0) {
+            found.push(format!(
+                "server.trusted_proxies has {wide}, which is everybody, so anybody could forge an address; name your \
+                 proxies' network"
+            ));
+        }
+    }
+
+    fn check_public_url(&self, found: &mut Vec<String>) {
+        let Some(text) = &self.server.public_url else {
+            if self.server.listen.ip().is_unspecified() {
+                found.push(
+                    "server.public_url is needed when server.listen is a wildcard: it is what tokens name".to_owned(),
+                );
+            }
+            return;
+        };
+        let fits = Url::parse(text).is_ok_and(|url| {
+            let loopback = match url.host() {
+                Some(url::Host::Domain(name)) => name == "localhost",
+                Some(url::Host::Ipv4(address)) => address.is_loopback(),
+                Some(url::Host::Ipv6(address)) => address.is_loopback(),
+                None => false,
+            };
+            (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none()
+        });
+        if !fits {
+            found.push(
+                "server.public_url must be an https URL without query, fragment or credentials, e.g. \
+                 \"https://hallpass.acme.example\" (http only for a loopback address)"
+                    .to_owned(),
+            );
+        }
+    }
+
+    fn check_keys(&self, found: &mut Vec<String>) {
+        if !matches!(self.keys.algorithm.as_str(), "ES256" | "EdDSA") {
+            found.push(format!("keys.algorithm = \"{}\" is not one of ES256, EdDSA", self.keys.algorithm.escape_debug()));
+        }
+        if !(1..=365).contains(&self.keys.rotate_after_days) {
+            found.push(format!("keys.rotate_after_days = {} is not within 1 to 365", self.keys.rotate_after_days));
+        }
+    }
+
+    fn check_resource_servers(&self, found: &mut Vec<String>) {
+        let mut ids = BTreeSet::new();
+        for server in &self.resource_servers {
+            let id = server.id.escape_debug();
+            if server.id.is_empty() || server.id.contains(':') || !server.id.bytes().all(|b| b.is_ascii_graphic()) {
+                found.push(format!("resource server `{id}`: its id must be visible ASCII without `:`"));
+            }
+            if !ids.insert(&server.id) {
+                found.push(format!("resource server `{id}` is there twice"));
+            }
+            if server.audiences.is_empty() {
+                found.push(format!("resource server `{id}`: name at least one audience it may ask about"));
+            }
+        }
+    }
+
+    fn check_limits(&self, found: &mut Vec<String>) {
+        let limits = &self.limits;
+        for (name, value) in [
+            ("address_per_minute", limits.address_per_minute),
+            ("issuer_per_minute", limits.issuer_per_minute),
+            ("operator_per_minute", limits.operator_per_minute),
+            ("concurrent_requests", limits.concurrent_requests),
+        ] {
+            if !(1..=1_000_000).contains(&value) {
+                found.push(format!("limits.{name} = {value} is not within 1 to 1000000"));
+            }
+        }
+    }
+
+    /// Like [`Self::problems`], for what the configuration points to: secrets that are there, private and long enough.
+    #[must_use]
+    pub fn secret_problems(&self) -> Vec<String> {
+        use crate::sys::ExposeSecret as _;
+        let mut found = Vec::new();
+        if let Err(why) = self.keys.kek.read() {
+            found.push(format!("keys.kek: {why}; make one with `hallpass keys generate-kek FILE`"));
+        }
+        for server in &self.resource_servers {
+            let id = server.id.escape_debug();
+            match server.secret.read() {
+                Err(why) => found.push(format!("resource server `{id}`: {why}")),
+                Ok(secret) if secret.expose_secret().chars().count() < MIN_SECRET_CHARS => found.push(format!(
+                    "resource server `{id}`: its secret is shorter than {MIN_SECRET_CHARS} characters; make one with \
+                     `openssl rand -base64 32`"
+                )),
+                Ok(_) => {}
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,193 @@
+//! The keys of `hallpass.toml`. Each room owns the settings of its own things; here they are only put together.
+//! `docs/configuration.md` describes the same keys, and a test compares the two.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::SecretRef;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How the API is served.
+    #[serde(default)]
+    pub server: ServerSettings,
+    /// Where records are kept.
+    #[serde(default)]
+    pub store: StoreSettings,
+    /// The keys that sign credentials.
+    pub keys: KeySettings,
+    /// The policy bundle.
+    #[serde(default)]
+    pub policy: PolicySettings,
+    /// Who vouches for workloads and people.
+    #[serde(default)]
+    pub issuers: Vec<IssuerSettings>,
+    /// What accepts credentials.
+    #[serde(default)]
+    pub backends: Vec<BackendSettings>,
+    /// Who may introspect credentials.
+    #[serde(default)]
+    pub resource_servers: Vec<ResourceServerSettings>,
+    /// How much at once.
+    #[serde(default)]
+    pub limits: LimitSettings,
+    /// Made by `hallpass dev`: throw-away keys and an issuer on this machine that vouches for anybody who can read its
+    /// secret. Only `hallpass dev` starts with it.
+    #[serde(default)]
+    pub dev: bool,
+    /// The file it was read from.
+    #[serde(skip)]
+    pub path: PathBuf,
+}
+
+/// Until the rooms' own settings are there.
+pub type IssuerSettings = toml::Table;
+/// Until the rooms' own settings are there.
+pub type BackendSettings = toml::Table;
+
+/// `[server]`: how the API is served.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The URL by which others reach the API; it is the `iss` of our tokens and the audience of identity tokens. Without
+    /// it, the listening address.
+    pub public_url: Option<String>,
+    /// Certificate and key for HTTPS.
+    pub tls: Option<TlsSettings>,
+    /// Serve plain HTTP, which is possible on a loopback address only.
+    pub insecure_loopback: bool,
+    /// Where to serve metrics; nowhere when absent.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Proxies whose `X-Forwarded-For` is believed, as networks, e.g. `10.0.0.0/8`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The folder for everything the server writes, relative to the configuration's folder.
+    pub data_dir: PathBuf,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8600),
+            public_url: None,
+            tls: None,
+            insecure_loopback: false,
+            metrics_listen: None,
+            trusted_proxies: Vec::new(),
+            data_dir: PathBuf::from("data"),
+        }
+    }
+}
+
+/// `[server.tls]`: certificate and key for HTTPS, in PEM.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// The certificate, then those that signed it.
+    pub cert_file: PathBuf,
+    /// Its private key; a file that only its owner may read.
+    pub key_file: PathBuf,
+}
+
+/// `[store]`: where records are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `sqlite:PATH`, relative to the data folder. A password belongs in `HALLPASS_STORE_URL`.
+    pub url: String,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { url: "sqlite:hallpass.db".to_owned() }
+    }
+}
+
+/// `[keys]`: the keys that sign credentials.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySettings {
+    /// Where the key-encryption key is, under which the signing keys are kept: 32 bytes in base64, as
+    /// `hallpass keys generate-kek` makes it.
+    pub kek: SecretRef,
+    /// `ES256` or `EdDSA`.
+    #[serde(default = "es256")]
+    pub algorithm: String,
+    /// After how many days another key signs: 1 to 365.
+    #[serde(default = "thirty")]
+    pub rotate_after_days: u32,
+}
+
+fn es256() -> String {
+    "ES256".to_owned()
+}
+
+const fn thirty() -> u32 {
+    30
+}
+
+/// `[policy]`: the policy bundle.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicySettings {
+    /// The bundle's folder, relative to the configuration's folder.
+    pub folder: PathBuf,
+    /// How often the folder is looked at for a change, in seconds; 0 means only at start.
+    pub watch_seconds: u32,
+}
+
+impl Default for PolicySettings {
+    fn default() -> Self {
+        Self { folder: PathBuf::from("policies"), watch_seconds: 5 }
+    }
+}
+
+/// `[[resource_servers]]`: who may introspect credentials.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceServerSettings {
+    /// Its client id.
+    pub id: String,
+    /// Where its secret is: at least 32 characters.
+    pub secret: SecretRef,
+    /// The audiences it may ask about.
+    pub audiences: Vec<String>,
+}
+
+/// `[limits]`: how much at once.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Calls a minute of one address that are not authenticated, or whose token is refused.
+    pub address_per_minute: u32,
+    /// Calls a minute with tokens of one issuer.
+    pub issuer_per_minute: u32,
+    /// Calls a minute of one person.
+    pub operator_per_minute: u32,
+    /// Requests that are worked on at once.
+    pub concurrent_requests: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { address_per_minute: 60, issuer_per_minute: 6_000, operator_per_minute: 300, concurrent_requests: 512 }
+    }
+}
+
+impl Config {
+    /// The URL by which others reach the API, without a slash at the end.
+    #[must_use]
+    pub fn public_url(&self) -> String {
+        let url = self.server.public_url.clone().unwrap_or_else(|| {
+            let scheme = if self.server.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", self.server.listen)
+        });
+        url.trim_end_matches('/').to_owned()
+    }
+}

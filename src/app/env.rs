@@ -1,0 +1,30 @@
+//! Every environment variable Hallpass reads by a fixed name, in one list. A server's variables override only what a
+//! container needs; a client's say where the server is and who calls. Secrets named by the configuration are read here too.
+
+/// The configuration file.
+pub const CONFIG: &str = "HALLPASS_CONFIG";
+/// Overrides `server.listen`.
+pub const LISTEN: &str = "HALLPASS_LISTEN";
+/// Overrides `store.url`.
+pub const STORE_URL: &str = "HALLPASS_STORE_URL";
+/// Which events are logged, e.g. `info` or `hallpass=debug`; third-party code never logs below `info`.
+pub const LOG: &str = "HALLPASS_LOG";
+/// The address of the server a client command calls.
+pub const SERVER: &str = "HALLPASS_SERVER";
+/// A file with the caller's identity token.
+pub const TOKEN_FILE: &str = "HALLPASS_TOKEN_FILE";
+/// The caller's identity token.
+pub const TOKEN: &str = "HALLPASS_TOKEN";
+/// A file of CA certificates to trust instead of the machine's.
+pub const CA_FILE: &str = "HALLPASS_CA_FILE";
+/// Read as a fallback for [`LOG`].
+pub const RUST_LOG: &str = "RUST_LOG";
+/// Set to anything: no colour.
+pub const NO_COLOR: &str = "NO_COLOR";
+
+/// The value of a variable; `None` when it is not set, empty, or not UTF-8.
+#[must_use]
+pub fn read(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

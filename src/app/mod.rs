@@ -1,0 +1,6 @@
+//! Floor 5: configuration, wiring and lifecycle. The only room that sees all others.
+
+pub mod config;
+pub mod env;
+pub mod hardening;
+pub mod telemetry;

@@ -1,0 +1,157 @@
+//! Takes secrets out of a stream. A secret may be cut at any place by the chunks it arrives in, so what could be the beginning
+//! of one is held back until it is known to be none.
+
+use zeroize::Zeroizing;
+
+/// What stands in the place of a secret.
+pub const MASK: &[u8] = b"[masked]";
+/// Values shorter than this are not masked: they are words such as `Bearer`, and would punch holes into ordinary text.
+const MIN_SECRET_BYTES: usize = 16;
+
+/// The secrets to take out.
+#[derive(Clone, Default)]
+pub struct Secrets(Vec<Zeroizing<Vec<u8>>>);
+
+impl Secrets {
+    /// From values of credentials; each is known as it is, and as JSON would write it.
+    pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut secrets: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+        let mut add = |secret: Vec<u8>| {
+            let secret = Zeroizing::new(secret);
+            if secret.len() >= MIN_SECRET_BYTES && !secrets.contains(&secret) {
+                secrets.push(secret);
+            }
+        };
+        for value in values {
+            add(value.as_bytes().to_vec());
+            if let Some(json) = serde_json::to_string(value).ok().filter(|json| json.len() != value.len().saturating_add(2)) {
+                add(json.trim_matches('"').as_bytes().to_vec());
+            }
+        }
+        // The longest first: where one secret begins with another, the whole of it goes.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self(secrets)
+    }
+
+    /// The longest secret that `text` begins with.
+    fn whole(&self, text: &[u8]) -> Option<usize> {
+        self.0.iter().find(|secret| text.starts_with(secret)).map(|secret| secret.len())
+    }
+
+    /// Whether all of `text` is the beginning of a secret.
+    fn begun(&self, text: &[u8]) -> bool {
+        self.0.iter().any(|secret| secret.len() > text.len() && secret.starts_with(text))
+    }
+}
+
+/// Masks one stream.
+pub struct Masker {
+    secrets: Secrets,
+    held: Zeroizing<Vec<u8>>,
+}
+
+impl Masker {
+    /// For one stream.
+    #[must_use]
+    pub fn new(secrets: Secrets) -> Self {
+        Self { secrets, held: Zeroizing::new(Vec::new()) }
+    }
+
+    /// What may be passed on after `chunk` has arrived.
+    pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(chunk);
+        self.release(false)
+    }
+
+    /// What is left when the stream has ended.
+    pub fn finish(&mut self) -> Vec<u8> {
+        self.release(true)
+    }
+
+    fn release(&mut self, ended: bool) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.held.len());
+        let mut rest: &[u8] = &self.held;
+        while let Some((first, after)) = rest.split_first() {
+            // A longer secret may still come of what a shorter one matches already: wait for it.
+            if !ended && self.secrets.begun(rest) {
+                break;
+            }
+            if let Some(len) = self.secrets.whole(rest) {
+                out.extend_from_slice(MASK);
+                rest = rest.get(len..).unwrap_or_default();
+            } else {
+                out.push(*first);
+                rest = after;
+            }
+        }
+        self.held = Zeroizing::new(rest.to_vec());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECRET: &str = "sk-0123456789abcdef";
+
+    fn mask(secrets: &[&str], chunks: &[&[u8]]) -> String {
+        let mut masker = Masker::new(Secrets::new(secrets.iter().copied()));
+        let mut out: Vec<u8> = chunks.iter().flat_map(|chunk| masker.push(chunk)).collect();
+        out.extend(masker.finish());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_masked_wherever_the_chunks_cut_it() {
+        let text = format!("a {SECRET} b{SECRET}");
+        for cut in 0..=text.len() {
+            let (one, two) = text.as_bytes().split_at(cut);
+            assert_eq!(mask(&[SECRET], &[one, two]), "a [masked] b[masked]", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_alone_passes_when_the_stream_ends() {
+        assert_eq!(mask(&[SECRET], &[b"sk-0123"]), "sk-0123");
+    }
+
+    #[test]
+    fn the_longer_of_two_secrets_goes_whole() {
+        let longer = format!("{SECRET}-and-more");
+        assert_eq!(mask(&[SECRET, &longer], &[longer.as_bytes(), b" x"]), "[masked] x");
+        assert_eq!(mask(&[SECRET, &longer], &[SECRET.as_bytes(), b" x"]), "[masked] x");
+    }
+
+    #[test]
+    fn words_are_not_secrets() {
+        assert_eq!(mask(&["Bearer"], &[b"Bearer"]), "Bearer");
+    }
+
+    #[test]
+    fn a_secret_is_known_as_json_writes_it() {
+        let secret = "-----BEGIN KEY-----\nabc\n";
+        assert_eq!(mask(&[secret], &[serde_json::to_string(secret).unwrap().as_bytes()]), "\"[masked]\"");
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_leaves_and_nothing_else_is_lost(
+            parts in prop::collection::vec(prop_oneof![Just(SECRET.to_owned()), "[a-k0-9 -]{0,6}"], 0..12),
+            cuts in prop::collection::vec(1_usize..7, 1..60),
+        ) {
+            let text = parts.concat();
+            let mut rest = text.as_bytes();
+            let mut chunks = Vec::new();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() { break; }
+                let (one, two) = rest.split_at((*cut).min(rest.len()));
+                chunks.push(one);
+                rest = two;
+            }
+            let masked = mask(&[SECRET], &chunks);
+            prop_assert_eq!(masked, text.replace(SECRET, "[masked]"));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `hallpass exec`: prefix a command and the credential appears; everything dies with the child. The task has a heartbeat, so
+//! that it ends even when this process is killed; it is completed when the child exits, however that comes about.
+
+mod child;
+mod environment;
+mod mask;
+
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+
+use super::failure::{Exit, Failure, Outcome};
+use super::output::say;
+use super::session::Session;
+use super::task::{AskArgs, is_pending, wait};
+use crate::api::{Credential, ProblemKind, TaskAnswer};
+use crate::app::telemetry::escape;
+use crate::client::{Client, ClientError};
+use environment::TempFile;
+use mask::Secrets;
+
+/// The task ends when it is not heard from for so long.
+const HEARTBEAT_SECS: i64 = 60;
+/// How often it is heard from.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(20);
+
+/// `hallpass exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Do not wait for a person: exit with 4 when somebody must decide first; the task stays open
+    #[arg(long)]
+    no_wait: bool,
+    /// Let the child's output through as it is, e.g. for a program that needs the terminal
+    #[arg(long)]
+    no_masking: bool,
+    /// The command to run with the credentials in its environment
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Run it.
+///
+/// # Errors
+/// [`Failure`]; what was opened is given up.
+pub async fn run(args: ExecArgs, session: &Session) -> Outcome {
+    let client = session.client()?;
+    // A task that nobody waits beside must not end for want of a heartbeat.
+    let heartbeat = (!args.no_wait).then_some(HEARTBEAT_SECS);
+    let opened = client.open_task(&args.ask.ask(heartbeat)).await?;
+    let task = opened.id.clone();
+    if args.no_wait && is_pending(&opened) {
+        return Err(pending(&opened));
+    }
+    let done = beside_heartbeat(&client, &task, heartbeat.is_some(), hold(&client, opened, &args)).await;
+    let ended = if done.is_ok() { client.complete(&task).await } else { client.cancel(&task).await };
+    match ended {
+        Ok(closure) => {
+            if closure.closure != crate::api::ClosureWord::Closed {
+                say(&format!("note: task {task} is closed, but not everything has ended: {}", closure.closure));
+            }
+        }
+        Err(error) if error.kind() == Some(ProblemKind::TaskClosed) => {}
+        Err(error) => say(&format!(
+            "warning: task {task} could not be ended ({}); it ends by itself when it is not heard from",
+            escape(&error.to_string())
+        )),
+    }
+    done
+}
+
+/// From an open task to the child's exit code.
+async fn hold(client: &Client, opened: TaskAnswer, args: &ExecArgs) -> Outcome {
+    let task = opened.id.clone();
+    let mut credentials = opened.credentials.clone();
+    if is_pending(&opened) {
+        let decided = wait_or_interrupt(client, opened).await?;
+        refuse_denied(&decided)?;
+        credentials.extend(client.collect(&task).await?.credentials);
+    } else {
+        refuse_denied(&opened)?;
+    }
+    if credentials.is_empty() {
+        return Err(Failure::new(Exit::Failure, "nothing was denied, but no credential came")
+            .line("more", format!("task {task}")));
+    }
+    run_child(client, &task, &credentials, args).await
+}
+
+async fn run_child(client: &Client, task: &str, credentials: &[Credential], args: &ExecArgs) -> Outcome {
+    let secrets = if args.no_masking {
+        Secrets::default()
+    } else {
+        Secrets::new(credentials.iter().flat_map(|credential| credential.values.values().map(String::as_str)))
+    };
+    let file = TempFile::write(&client.fresh_id(), task, credentials)?;
+    let mut variables = environment::variables(task, credentials);
+    variables.insert(environment::CREDENTIALS_FILE.to_owned(), file.path().display().to_string());
+    match child::spawn(&args.command, &variables, !args.no_masking) {
+        Ok(mut child) => child::watch(&mut child, &secrets).await,
+        Err((code, failure)) => {
+            say(&failure.to_string());
+            Ok(code)
+        }
+    }
+}
+
+/// Wait for people; a signal gives up.
+async fn wait_or_interrupt(client: &Client, opened: TaskAnswer) -> Result<TaskAnswer, Failure> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        decided = wait(client, opened) => decided,
+        _ = interrupt.recv() => Err(Failure::new(Exit::Failure, "interrupted while waiting; the task is given up")),
+        _ = terminate.recv() => Err(Failure::new(Exit::Failure, "terminated while waiting; the task is given up")),
+    }
+}
+
+/// Do something while the task is heard from.
+async fn beside_heartbeat<T>(client: &Client, task: &str, beats: bool, work: impl Future<Output = T>) -> T {
+    let heart = async {
+        if !beats {
+            return std::future::pending::<()>().await;
+        }
+        let mut every = tokio::time::interval(HEARTBEAT_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        every.tick().await;
+        loop {
+            every.tick().await;
+            if let Err(error) = client.heartbeat(task).await {
+                say(&format!("warning: {}", escape(&heartbeat_trouble(&error))));
+                if error.kind() == Some(ProblemKind::TaskClosed) {
+                    return std::future::pending().await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = heart => std::future::pending().await,
+    }
+}
+
+fn heartbeat_trouble(error: &ClientError) -> String {
+    if error.kind() == Some(ProblemKind::TaskClosed) {
+        "access for this task has ended; stop work that needs it, and do not use any other credential".to_owned()
+    } else {
+        format!("the server was not told that the task goes on: {error}")
+    }
+}
+
+/// All or nothing: a command that got half of what it needs fails half-way.
+fn refuse_denied(answer: &TaskAnswer) -> Result<(), Failure> {
+    let Some(request) = answer.requests.iter().find(|request| request.state != "granted") else { return Ok(()) };
+    let exit = if request.state == "denied" { Exit::Denied } else { Exit::Ended };
+    let mut failure = Failure::new(exit, format!("{} was {}", request.scopes.join(", "), request.state));
+    if let Some(denied) = &request.denied {
+        failure.code = Some(denied.reason.clone());
+        for because in &denied.because {
+            failure = failure.line("why", because.clone());
+        }
+    }
+    Err(failure
+        .fix("ask for what is permitted (`hallpass scope list`); do not use any other credential")
+        .line("more", format!("task {} · decision {}", answer.id, request.decision)))
+}
+
+fn pending(answer: &TaskAnswer) -> Failure {
+    let mut failure = Failure::new(Exit::Pending, "somebody must decide first; nothing was run");
+    failure.code = Some("pending".to_owned());
+    for approval in answer.requests.iter().filter_map(|request| request.approval.as_ref()) {
+        failure = failure.line("why", approval.reason.clone()).line("who", format!("{} · {}", approval.rule, approval.url));
+    }
+    failure.fix(format!("run it without --no-wait, or collect later with `hallpass task wait {}`", answer.id))
+}

@@ -1,0 +1,154 @@
+//! `hallpass inbox …`: the approval queue. What is approved is what was shown: the digest of the request goes with the verdict.
+
+use clap::Subcommand;
+
+use super::failure::Outcome;
+use super::output::{self, Row, say};
+use super::session::Session;
+use crate::api::{RequestView, VerdictAsk};
+
+/// `hallpass inbox …`.
+#[derive(Debug, Subcommand)]
+pub enum InboxCommand {
+    /// List requests
+    List {
+        /// In this state: pending, granted, denied, withdrawn or lapsed
+        #[arg(long, default_value = "pending")]
+        state: String,
+        /// Of this agent
+        #[arg(long)]
+        agent: Option<String>,
+    },
+    /// Show a request: who asks, why you are asked, and what exactly would be minted
+    Show {
+        /// The request's id
+        request: String,
+    },
+    /// Approve a request
+    Approve {
+        /// The request's id
+        request: String,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
+        /// The digest `inbox show` printed; a request that changed since is refused
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<String>,
+    },
+    /// Deny a request
+    Deny {
+        /// The request's id
+        request: String,
+        /// Why; the agent is told
+        #[arg(long)]
+        reason: Option<String>,
+    },
+}
+
+impl Row for RequestView {
+    const HEADS: &'static [&'static str] = &["REQUEST", "STATE", "AGENT", "RISK", "TTL", "SCOPES", "PURPOSE (AS ASSERTED)"];
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.state.clone(),
+            self.agent.clone(),
+            self.risk.to_string(),
+            format!("{} s", self.ttl_seconds),
+            self.scopes.join(", "),
+            self.asserted_purpose.clone(),
+        ]
+    }
+}
+
+/// Run it.
+///
+/// # Errors
+/// [`super::failure::Failure`].
+pub async fn run(command: InboxCommand, session: &Session) -> Outcome {
+    let client = session.client()?;
+    match command {
+        InboxCommand::List { state, agent } => {
+            let page = client.list_requests(Some(&state), agent.as_deref(), None).await?;
+            output::list(&page.items, session.output)?;
+            if page.next_cursor.is_some() {
+                say("note: there are more than these");
+            }
+            Ok(0)
+        }
+        InboxCommand::Show { request } => {
+            let view = client.read_request(&request).await?;
+            output::one(&view, &view.id, session.output, &describe(&view))?;
+            Ok(0)
+        }
+        InboxCommand::Approve { request, reason, digest } => {
+            let digest = match digest {
+                Some(digest) => digest,
+                None => shown(&client.read_request(&request).await?),
+            };
+            decide(session, &request, "approve", digest, reason).await
+        }
+        InboxCommand::Deny { request, reason } => {
+            let digest = client.read_request(&request).await?.request_digest;
+            decide(session, &request, "deny", digest, reason).await
+        }
+    }
+}
+
+/// Show what is about to be approved, and answer its digest.
+fn shown(view: &RequestView) -> String {
+    for (label, text) in describe(view) {
+        say(&format!("{label:<14} {}", crate::app::telemetry::escape(&text)));
+    }
+    view.request_digest.clone()
+}
+
+async fn decide(
+    session: &Session,
+    request: &str,
+    verdict: &str,
+    request_digest: String,
+    reason: Option<String>,
+) -> Outcome {
+    let ask = VerdictAsk { verdict: verdict.to_owned(), request_digest, reason };
+    let answer = session.client()?.decide_request(request, &ask).await?;
+    let lines = [("request", answer.id.clone()), ("state", answer.state.clone()), ("", answer.message.clone())];
+    output::one(&answer, &answer.id, session.output, &lines)?;
+    Ok(0)
+}
+
+/// In the order a person should read it: our sentence first, the agent's own words last and marked as such.
+fn describe(view: &RequestView) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("request", format!("{} ({})", view.id, view.state)), ("", view.sentence.clone())];
+    lines.extend(view.reasons.iter().map(|reason| ("you are asked", reason.clone())));
+    if let Some(rule) = &view.rule {
+        lines.push(("rule", format!("{rule}, {} so far", view.verdicts.len())));
+    }
+    lines.push(("who", format!("{} (owner {}), verified as {}", view.agent, view.owner, view.verified_identity)));
+    lines.push(("scopes", view.scopes.join(", ")));
+    lines.push(("life", format!("{} s", view.ttl_seconds)));
+    lines.push(("risk", view.risk.to_string()));
+    lines.push(("would mint", view.effect.to_string()));
+    lines.push(("asserted", format!("purpose: {}", view.asserted_purpose)));
+    if let Some(message) = &view.asserted_message {
+        lines.push(("asserted", format!("message: {message}")));
+    }
+    if let Some(beneficiary) = &view.asserted_beneficiary {
+        lines.push(("asserted", format!("on behalf of: {beneficiary}")));
+    }
+    for (name, value) in &view.asserted_references {
+        lines.push(("asserted", format!("{name}: {value}")));
+    }
+    lines.push(("digest", view.request_digest.clone()));
+    if let Some(lapses) = view.lapses_at {
+        lines.push(("lapses", lapses.to_string()));
+    }
+    if let Some(why) = &view.cannot_decide {
+        lines.push(("you cannot", format!("decide this: {why}")));
+    }
+    lines
+}

@@ -1,0 +1,13 @@
+//! The typed REST client: one method for each call of the API, over the shared types of `api`. It sends one request for one
+//! call, follows no redirects, and bounds every answer in size and time. A refusal keeps what explains it: the server's
+//! clock, and what the presented token says about itself.
+
+mod calls;
+mod error;
+mod token;
+mod transport;
+
+pub use calls::{EventsFilter, LeasesFilter, LONGEST_POLL};
+pub use error::{ClientError, Refusal};
+pub use token::{TokenSource, UnverifiedClaims};
+pub use transport::{Client, ClientSettings};
