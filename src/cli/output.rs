@@ -42,7 +42,7 @@ pub fn list<R: Row>(rows: &[R], format: Format) -> Result<(), Failure> {
     match format {
         Format::Table => {
             let mut table = Table::new();
-            table.load_preset(presets::NOTHING).set_header(R::HEADS);
+            table.load_style(presets::NOTHING).set_header(R::HEADS);
             for row in rows {
                 table.add_row(row.cells().iter().map(|cell| escape(cell)));
             }

@@ -95,6 +95,11 @@ impl Config {
         for server in &mut self.resource_servers {
             server.secret = server.secret.clone().below(folder);
         }
+        for issuer in &mut self.issuers {
+            for path in [&mut issuer.jwks_file, &mut issuer.ca_file, &mut issuer.bearer_file].into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
+        }
         if let Some(file) = self.store.url.strip_prefix("sqlite:")
             && !file.starts_with(':')
             && !file.starts_with("//")

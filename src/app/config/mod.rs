@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub use load::Overrides;
 pub use secret::SecretRef;
 pub use settings::{
-    Config, KeySettings, LimitSettings, PolicySettings, ResourceServerSettings, ServerSettings, StoreSettings,
+    Config, KeySettings, LimitSettings, PolicySettings, ResourceServerSettings, ServerSettings, StoreSection,
     TlsSettings,
 };
 

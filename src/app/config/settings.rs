@@ -8,6 +8,9 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::SecretRef;
+use crate::identity::IssuerSettings;
+use crate::minter::BackendSettings;
+use crate::sys::keys::KeyAlgorithm;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,7 +21,7 @@ pub struct Config {
     pub server: ServerSettings,
     /// Where records are kept.
     #[serde(default)]
-    pub store: StoreSettings,
+    pub store: StoreSection,
     /// The keys that sign credentials.
     pub keys: KeySettings,
     /// The policy bundle.
@@ -44,11 +47,6 @@ pub struct Config {
     #[serde(skip)]
     pub path: PathBuf,
 }
-
-/// Until the rooms' own settings are there.
-pub type IssuerSettings = toml::Table;
-/// Until the rooms' own settings are there.
-pub type BackendSettings = toml::Table;
 
 /// `[server]`: how the API is served.
 #[derive(Debug, Clone, Deserialize)]
@@ -98,12 +96,12 @@ pub struct TlsSettings {
 /// `[store]`: where records are kept.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct StoreSettings {
-    /// `sqlite:PATH`, relative to the data folder. A password belongs in `HALLPASS_STORE_URL`.
+pub struct StoreSection {
+    /// `sqlite:PATH`, relative to the data folder.
     pub url: String,
 }
 
-impl Default for StoreSettings {
+impl Default for StoreSection {
     fn default() -> Self {
         Self { url: "sqlite:hallpass.db".to_owned() }
     }
@@ -118,14 +116,14 @@ pub struct KeySettings {
     pub kek: SecretRef,
     /// `ES256` or `EdDSA`.
     #[serde(default = "es256")]
-    pub algorithm: String,
+    pub algorithm: KeyAlgorithm,
     /// After how many days another key signs: 1 to 365.
     #[serde(default = "thirty")]
     pub rotate_after_days: u32,
 }
 
-fn es256() -> String {
-    "ES256".to_owned()
+const fn es256() -> KeyAlgorithm {
+    KeyAlgorithm::Es256
 }
 
 const fn thirty() -> u32 {
