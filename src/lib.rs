@@ -12,3 +12,4 @@ pub mod minter;
 pub mod policy;
 pub mod store;
 pub mod sys;
+pub mod worker;

@@ -3,4 +3,7 @@
 pub mod config;
 pub mod env;
 pub mod hardening;
+pub mod run;
 pub mod telemetry;
+pub mod tls;
+pub mod wiring;

@@ -50,12 +50,9 @@ pub fn start_logging(style: LogStyle, default: &str) -> anyhow::Result<()> {
             .with_span_list(false)
             .with_writer(Escaping)
             .boxed(),
-        LogStyle::Pretty => tracing_subscriber::fmt::layer()
-            .compact()
-            .with_ansi(false)
-            .with_target(false)
-            .with_writer(Escaping)
-            .boxed(),
+        LogStyle::Pretty => {
+            tracing_subscriber::fmt::layer().compact().with_ansi(false).with_target(false).with_writer(Escaping).boxed()
+        }
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(asked).with_filter(cap))

@@ -141,8 +141,12 @@ impl SearchArgs {
 pub async fn timeline(client: &Client, task: &str) -> Result<Vec<EventView>, Failure> {
     let (mut events, mut cursor) = (Vec::new(), None);
     while events.len() < MAX_TIMELINE {
-        let filter =
-            EventsFilter { task: Some(task.to_owned()), limit: Some(200), cursor: cursor.take(), ..EventsFilter::default() };
+        let filter = EventsFilter {
+            task: Some(task.to_owned()),
+            limit: Some(200),
+            cursor: cursor.take(),
+            ..EventsFilter::default()
+        };
         let page = client.list_events(filter).await?;
         events.extend(page.items);
         match page.next_cursor {

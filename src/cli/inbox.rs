@@ -46,7 +46,8 @@ pub enum InboxCommand {
 }
 
 impl Row for RequestView {
-    const HEADS: &'static [&'static str] = &["REQUEST", "STATE", "AGENT", "RISK", "TTL", "SCOPES", "PURPOSE (AS ASSERTED)"];
+    const HEADS: &'static [&'static str] =
+        &["REQUEST", "STATE", "AGENT", "RISK", "TTL", "SCOPES", "PURPOSE (AS ASSERTED)"];
 
     fn name(&self) -> String {
         self.id.clone()

@@ -58,12 +58,7 @@ pub fn list<R: Row>(rows: &[R], format: Format) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn one<T: Serialize>(
-    value: &T,
-    name: &str,
-    format: Format,
-    lines: &[(&str, String)],
-) -> Result<(), Failure> {
+pub fn one<T: Serialize>(value: &T, name: &str, format: Format, lines: &[(&str, String)]) -> Result<(), Failure> {
     match format {
         Format::Table => {
             let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);

@@ -40,8 +40,7 @@ fn refused(refusal: &Refusal) -> Failure {
     }
     let about = [problem.task.as_deref(), problem.decision.as_deref()].into_iter().flatten();
     let mut more: Vec<&str> = about.collect();
-    let (page, id) =
-        (format!("hallpass help errors {}", problem.code), format!("request id {}", problem.request_id));
+    let (page, id) = (format!("hallpass help errors {}", problem.code), format!("request id {}", problem.request_id));
     more.extend([page.as_str(), id.as_str()]);
     failure.line("more", more.join(" · "))
 }

@@ -12,8 +12,11 @@ use crate::app::config::{Config, Overrides};
 pub async fn run(told: Option<&Path>) -> Outcome {
     let config = Config::load(&Config::locate(told), &Overrides::from_environment()?)?;
     if config.dev {
-        return Err(Failure::new(Exit::Failure, "this configuration was made by `hallpass dev`: its keys are throw-away keys")
-            .fix("start it with `hallpass dev`, or write a configuration of your own (examples/hallpass.toml)"));
+        return Err(Failure::new(
+            Exit::Failure,
+            "this configuration was made by `hallpass dev`: its keys are throw-away keys",
+        )
+        .fix("start it with `hallpass dev`, or write a configuration of your own (examples/hallpass.toml)"));
     }
     Ok(0)
 }

@@ -271,12 +271,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn introspect(
-        &self,
-        id: &str,
-        secret: &SecretString,
-        token: &str,
-    ) -> Result<Introspection, ClientError> {
+    pub async fn introspect(&self, id: &str, secret: &SecretString, token: &str) -> Result<Introspection, ClientError> {
         self.post_form("oauth/introspect", id, secret, &[("token", token)]).await
     }
 

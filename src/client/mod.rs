@@ -7,7 +7,7 @@ mod error;
 mod token;
 mod transport;
 
-pub use calls::{EventsFilter, LeasesFilter, LONGEST_POLL};
+pub use calls::{EventsFilter, LONGEST_POLL, LeasesFilter};
 pub use error::{ClientError, Refusal};
 pub use token::{TokenSource, UnverifiedClaims};
 pub use transport::{Client, ClientSettings};

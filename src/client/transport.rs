@@ -93,8 +93,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let token = self.tokens.fetch(&self.http).await?;
         let key = idempotency_key.map_or_else(|| self.ids.opaque(), str::to_owned);
-        let mut request =
-            self.request(Method::POST, path, &[], token.as_ref())?.header("Idempotency-Key", key);
+        let mut request = self.request(Method::POST, path, &[], token.as_ref())?.header("Idempotency-Key", key);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -209,7 +208,11 @@ fn parse_server(server: &str) -> Result<Url, ClientError> {
     match url.scheme() {
         "https" => {}
         "http" if is_loopback(&url) => {}
-        "http" => return Err(invalid("is plain HTTP to another machine, which would show your token to the network; use https")),
+        "http" => {
+            return Err(invalid(
+                "is plain HTTP to another machine, which would show your token to the network; use https",
+            ));
+        }
         _ => return Err(invalid("must begin with https:// (or http:// on this machine)")),
     }
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
@@ -271,7 +274,8 @@ mod tests {
         for refused in ["http://broker.example", "ftp://127.0.0.1", "127.0.0.1:8600", "https://u:p@h", "https://h/?q"] {
             assert!(parse_server(refused).is_err(), "{refused}");
         }
-        for accepted in ["http://127.0.0.1:8600", "http://localhost:1", "http://[::1]:1", "https://broker.example/base"] {
+        for accepted in ["http://127.0.0.1:8600", "http://localhost:1", "http://[::1]:1", "https://broker.example/base"]
+        {
             assert!(parse_server(accepted).is_ok(), "{accepted}");
         }
     }

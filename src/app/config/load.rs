@@ -24,13 +24,12 @@ impl Overrides {
     /// # Errors
     /// [`ConfigError::Refused`] when `HALLPASS_LISTEN` is no address.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        let listen = env::read(env::LISTEN)
-            .map(|text| text.parse::<SocketAddr>())
-            .transpose()
-            .map_err(|_| ConfigError::Refused {
+        let listen = env::read(env::LISTEN).map(|text| text.parse::<SocketAddr>()).transpose().map_err(|_| {
+            ConfigError::Refused {
                 path: PathBuf::from(env::LISTEN),
                 problems: vec!["it is no address and port; write it like 127.0.0.1:8600".to_owned()],
-            })?;
+            }
+        })?;
         Ok(Self { listen, store_url: env::read(env::STORE_URL) })
     }
 }
@@ -76,11 +75,7 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         config.take_paths_from(&folder);
         let problems = config.problems();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::Refused { path: path.to_path_buf(), problems })
-        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Refused { path: path.to_path_buf(), problems }) }
     }
 
     /// Paths are written relative to the configuration, so that it does not matter where the process was started.

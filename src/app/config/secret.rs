@@ -82,7 +82,10 @@ fn read_private(path: &Path) -> Result<String, String> {
     let mode = file.metadata().map_err(why)?.permissions().mode();
     if mode & 0o077 != 0 {
         let path = path.display();
-        return Err(format!("others than its owner may use {path} (mode {:04o}): run `chmod 600 {path}`", mode & 0o777));
+        return Err(format!(
+            "others than its owner may use {path} (mode {:04o}): run `chmod 600 {path}`",
+            mode & 0o777
+        ));
     }
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::io::Read::take(&mut file, 64 * 1024), &mut text).map_err(why)?;

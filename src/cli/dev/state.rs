@@ -54,8 +54,9 @@ impl DevState {
     pub fn load(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(FILE);
         let wrong = |why: String| {
-            Failure::new(Exit::Unauthenticated, format!("{}: {why}", path.display()))
-                .fix("start `hallpass dev` in this folder, or name its folder with --dev-dir; --as works with `dev` only")
+            Failure::new(Exit::Unauthenticated, format!("{}: {why}", path.display())).fix(
+                "start `hallpass dev` in this folder, or name its folder with --dev-dir; --as works with `dev` only",
+            )
         };
         let file = std::fs::File::open(&path).map_err(|error| wrong(error.to_string()))?;
         let mode = file.metadata().map_err(|error| wrong(error.to_string()))?.permissions().mode();

@@ -52,11 +52,7 @@ fn named(credentials: &[Credential], kind: &str, member: &str, variable: &str) -
 fn suffix(scope: &str) -> String {
     let name = scope.split('(').next().unwrap_or(scope);
     let parts: Vec<&str> = name.split(':').take(2).collect();
-    parts
-        .join("_")
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
-        .collect()
+    parts.join("_").chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 #[derive(Serialize)]
@@ -79,12 +75,16 @@ impl TempFile {
     pub fn write(unique: &str, task: &str, credentials: &[Credential]) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!("hallpass-{unique}"));
         let why = |error: std::io::Error| {
-            Failure::new(Exit::Failure, format!("the credentials file below {} cannot be written: {error}", folder.display()))
-                .fix("set TMPDIR to a folder you can write")
+            Failure::new(
+                Exit::Failure,
+                format!("the credentials file below {} cannot be written: {error}", folder.display()),
+            )
+            .fix("set TMPDIR to a folder you can write")
         };
         std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(why)?;
         let made = Self { path: folder.join("credentials.json"), folder: folder.clone() };
-        let text = serde_json::to_vec(&CredentialsFile { task, credentials }).map_err(std::io::Error::from).map_err(why)?;
+        let text =
+            serde_json::to_vec(&CredentialsFile { task, credentials }).map_err(std::io::Error::from).map_err(why)?;
         let mut file =
             std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&made.path).map_err(why)?;
         file.write_all(&text).map_err(why)?;

@@ -24,7 +24,9 @@ impl Secrets {
         };
         for value in values {
             add(value.as_bytes().to_vec());
-            if let Some(json) = serde_json::to_string(value).ok().filter(|json| json.len() != value.len().saturating_add(2)) {
+            if let Some(json) =
+                serde_json::to_string(value).ok().filter(|json| json.len() != value.len().saturating_add(2))
+            {
                 add(json.trim_matches('"').as_bytes().to_vec());
             }
         }

@@ -171,7 +171,8 @@ fn pending(answer: &TaskAnswer) -> Failure {
     let mut failure = Failure::new(Exit::Pending, "somebody must decide first; nothing was run");
     failure.code = Some("pending".to_owned());
     for approval in answer.requests.iter().filter_map(|request| request.approval.as_ref()) {
-        failure = failure.line("why", approval.reason.clone()).line("who", format!("{} · {}", approval.rule, approval.url));
+        failure =
+            failure.line("why", approval.reason.clone()).line("who", format!("{} · {}", approval.rule, approval.url));
     }
     failure.fix(format!("run it without --no-wait, or collect later with `hallpass task wait {}`", answer.id))
 }

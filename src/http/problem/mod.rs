@@ -80,7 +80,7 @@ impl From<BrokerError> for Refusal {
             E::Overloaded => Self::new(Kind::Overloaded, sentence(&said)).after_secs(1),
             E::Mint(error) => mint(&error, said),
             E::Store(error) => store(&error, said),
-            E::Internal(_) => Self::internal(said),
+            E::Keys(_) | E::Internal(_) => Self::internal(said),
         }
     }
 }

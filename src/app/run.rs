@@ -1,0 +1,152 @@
+//! The life of a server: start, become ready, serve, drain, stop. `hallpass serve` and `hallpass dev` both live it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::Config;
+use super::wiring::{self, World};
+use crate::broker::Broker;
+use crate::http::{self, HttpState, RequestIds};
+use crate::worker::{self, BundleWatch, Intervals};
+
+/// Longest that work under way may take after the listener has closed: a mint takes at most 8 s.
+const FINISH_WITHIN: Duration = Duration::from_secs(15);
+
+/// A server that listens and is about to serve.
+pub struct Server {
+    broker: Broker,
+    listener: TcpListener,
+    metrics: Option<(TcpListener, PrometheusHandle)>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    state: HttpState,
+    watch: Arc<BundleWatch>,
+    watch_every: Option<Duration>,
+    stopping: CancellationToken,
+}
+
+impl Server {
+    /// Build everything and bind the listeners; nothing is served yet.
+    ///
+    /// # Errors
+    /// What cannot be built or bound, and why, for people.
+    pub async fn start(config: &Config, world: World, metrics: Option<PrometheusHandle>) -> anyhow::Result<Self> {
+        let request_ids = Arc::new(RequestIds::new(&*world.entropy));
+        let tls = super::tls::server_config(config)?;
+        let broker = wiring::build(config, world).await?;
+        let listener = bind(config.server.listen).await?;
+        let metrics = match (config.server.metrics_listen, metrics) {
+            (Some(address), Some(handle)) => Some((bind(address).await?, handle)),
+            _ => None,
+        };
+        let stopping = CancellationToken::new();
+        let state = HttpState {
+            broker: broker.clone(),
+            public_url: config.public_url().into(),
+            trusted_proxies: config.server.trusted_proxies.clone().into(),
+            request_ids,
+            stopping: stopping.clone(),
+            work: TaskTracker::new(),
+        };
+        let watch = Arc::new(BundleWatch::new(broker.clone(), config.policy.folder.clone()));
+        let seconds = u64::from(config.policy.watch_seconds);
+        let watch_every = (seconds > 0).then(|| Duration::from_secs(seconds));
+        Ok(Self { broker, listener, metrics, tls, state, watch, watch_every, stopping })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the listener has lost its address.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The broker inside.
+    #[must_use]
+    pub const fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Serve until `until` is done, then drain: answer what is under way, finish mints, close the store.
+    ///
+    /// # Errors
+    /// When a listener fails.
+    pub async fn serve(self, until: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+        let chores = TaskTracker::new();
+        let resting = CancellationToken::new();
+        worker::start(&self.broker, Intervals::default(), &resting, &chores);
+        if let Some(every) = self.watch_every {
+            let (watch, stop) = (Arc::clone(&self.watch), resting.clone());
+            chores.spawn(async move { watch.watch(every, stop).await });
+        }
+        chores.spawn(reload_on_hangup(Arc::clone(&self.watch), resting.clone()));
+        if let Some((listener, handle)) = self.metrics {
+            let (router, stop) = (http::metrics_router(handle), self.stopping.clone());
+            chores.spawn(async move {
+                if let Err(error) = http::serve(listener, router, None, http::Limits::default(), stop).await {
+                    tracing::error!(%error, "the metrics listener failed");
+                }
+            });
+        }
+        let work = self.state.work.clone();
+        let router = http::router(self.state);
+        let stopping = self.stopping.clone();
+        let serving =
+            tokio::spawn(http::serve(self.listener, router, self.tls, http::Limits::default(), stopping.clone()));
+        until.await;
+        tracing::info!("stopping: no new connections; finishing what is under way");
+        stopping.cancel();
+        serving.await.context("the listener panicked")?.context("the listener failed")?;
+        work.close();
+        if tokio::time::timeout(FINISH_WITHIN, work.wait()).await.is_err() {
+            tracing::warn!("some work did not finish in time; the sweeps of the next start take it up");
+        }
+        resting.cancel();
+        chores.close();
+        let _ = tokio::time::timeout(FINISH_WITHIN, chores.wait()).await;
+        self.broker.stop().await;
+        Ok(())
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listening on {address}; if it is taken, choose another with --listen or [server] listen")
+    })
+}
+
+/// On SIGHUP the policy bundle is loaded anew.
+async fn reload_on_hangup(watch: Arc<BundleWatch>, stopping: CancellationToken) {
+    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    loop {
+        tokio::select! {
+            _ = hangups.recv() => {
+                let _ = watch.reload().await;
+            }
+            () = stopping.cancelled() => return,
+        }
+    }
+}
+
+/// Done when the process is told to stop: SIGTERM or SIGINT.
+pub async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind| match signal(kind) {
+        Ok(mut stream) => {
+            stream.recv().await;
+        }
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
+}

@@ -1,0 +1,119 @@
+//! From settings to rooms: the only place that sees everything. It builds each room from its own settings and hands them to the
+//! broker; nothing here decides anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use super::config::{Config, SecretRef};
+use crate::broker::{Broker, LimitSettings, Parts, ResourceServer};
+use crate::domain::{Digest, Ttl};
+use crate::identity::Verifiers;
+use crate::minter::{MinterDeps, Minters, SandboxBackend};
+use crate::policy::{Bundle, PolicyEngine};
+use crate::store::{Store, StoreSettings};
+use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
+use crate::sys::{Clock, Entropy, ExposeSecret as _, HttpClient, SystemClock, SystemEntropy, sha256};
+
+/// For how many seconds the JWKS document may be cached.
+const JWKS_MAX_AGE_SECS: u32 = 300;
+/// Seconds in a day.
+const DAY_SECS: u32 = 86_400;
+
+/// What may differ between a deployment, `hallpass dev` and a test.
+pub struct World {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The sandbox, in `hallpass dev` and in tests only.
+    pub sandbox: Option<Arc<SandboxBackend>>,
+}
+
+impl Default for World {
+    /// The machine's clock and randomness, and no sandbox.
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()), sandbox: None }
+    }
+}
+
+/// Build the broker from a configuration that was checked.
+///
+/// # Errors
+/// What cannot be built, and why, for people.
+pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
+    let bundle = load_bundle(&config.policy.folder)?;
+    let store = Store::open(&StoreSettings::new(&config.store.url)).await.with_context(|| "opening the store")?;
+    let public_url = config.public_url();
+    let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
+    let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
+    let keyring = Arc::new(KeyRing::new(Vec::new()));
+    let deps = MinterDeps {
+        keyring: Arc::clone(&keyring),
+        issuer_url: public_url.clone(),
+        clock: Arc::clone(&world.clock),
+        entropy: Arc::clone(&world.entropy),
+        sandbox: world.sandbox,
+    };
+    let minters = Minters::build(&config.backends, &deps).context("[[backends]]")?;
+    let unmintable: Vec<String> = minters.check_catalogue(bundle.catalogue()).iter().map(ToString::to_string).collect();
+    if !unmintable.is_empty() {
+        bail!("the catalogue has scopes that no backend here can mint:\n  {}", unmintable.join("\n  "));
+    }
+    let algorithm = config.keys.algorithm;
+    let longest = bundle.catalogue().entries().map(|entry| entry.max_ttl).max().unwrap_or(Ttl::EIGHT_HOURS);
+    let rotate_after_secs = config.keys.rotate_after_days.saturating_mul(DAY_SECS);
+    let rotation = RotationSettings::new(rotate_after_secs, JWKS_MAX_AGE_SECS, longest).context("[keys]")?;
+    let key_algorithms = if algorithm == KeyAlgorithm::Es256 { vec![algorithm] } else { KeyAlgorithm::ALL.to_vec() };
+    let broker = Broker::start(Parts {
+        clock: world.clock,
+        entropy: world.entropy,
+        store,
+        policy: PolicyEngine::new(bundle),
+        verifiers,
+        minters,
+        keyring,
+        kek: kek(&config.keys.kek)?,
+        key_algorithms,
+        rotation,
+        jwks_max_age_secs: JWKS_MAX_AGE_SECS,
+        resource_servers: resource_servers(config)?,
+        limits: LimitSettings {
+            address_per_minute: config.limits.address_per_minute,
+            issuer_per_minute: config.limits.issuer_per_minute,
+            operator_per_minute: config.limits.operator_per_minute,
+        },
+        public_url,
+    })
+    .await
+    .context("starting the broker")?;
+    Ok(broker)
+}
+
+/// Load the policy bundle; warnings go to the log.
+fn load_bundle(folder: &Path) -> anyhow::Result<Bundle> {
+    let bundle =
+        Bundle::load(folder).map_err(|error| anyhow!("the policy bundle in {}:\n{error}", folder.display()))?;
+    for warning in bundle.warnings() {
+        tracing::warn!(%warning, "policy bundle");
+    }
+    Ok(bundle)
+}
+
+fn kek(reference: &SecretRef) -> anyhow::Result<Kek> {
+    let secret = reference.read().map_err(|why| anyhow!("[keys] kek: {why}"))?;
+    Kek::from_base64(&secret).context("[keys] kek")
+}
+
+fn resource_servers(config: &Config) -> anyhow::Result<Vec<(ResourceServer, Digest)>> {
+    config
+        .resource_servers
+        .iter()
+        .map(|server| {
+            let secret = server.secret.read().map_err(|why| anyhow!("[[resource_servers]] {}: {why}", server.id))?;
+            let known = ResourceServer { id: server.id.clone(), audiences: server.audiences.clone() };
+            Ok((known, sha256(secret.expose_secret())))
+        })
+        .collect()
+}

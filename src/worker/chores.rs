@@ -1,0 +1,72 @@
+//! The list of chores. Each is one use case of the broker under a name.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Sweep;
+use crate::broker::{Broker, BrokerError, SweepReport};
+
+macro_rules! chores {
+    ($($(#[$meta:meta])* $name:ident, $word:literal, $broker:ident => $work:expr;)+) => { $(
+        $(#[$meta])*
+        struct $name(Broker);
+
+        #[async_trait]
+        impl Sweep for $name {
+            fn name(&self) -> &'static str {
+                $word
+            }
+
+            async fn run_once(&self) -> Result<SweepReport, BrokerError> {
+                let $broker = &self.0;
+                $work
+            }
+        }
+    )+ };
+}
+
+chores! {
+    /// Closes tasks whose time is up or whose heartbeat stopped.
+    EndTasks, "end_tasks", broker => broker.sweep_tasks().await;
+    /// Ends credentials that are due.
+    EndLeases, "end_leases", broker => broker.sweep_leases().await;
+    /// Lets requests lapse.
+    Lapse, "lapse", broker => broker.sweep_requests().await;
+    /// Ends everything while the kill switch is thrown.
+    EndKilled, "end_killed", broker => broker.sweep_killed().await;
+    /// Ends what a new policy bundle does not permit.
+    RecheckPolicy, "recheck_policy", broker => broker.sweep_policy().await;
+    /// Looks at the control row, which another process may have changed.
+    LookAgain, "look_again", broker => broker.look_again().await.map(|()| SweepReport::default());
+    /// Makes, publishes and retires signing keys.
+    RotateKeys, "rotate_keys", broker => broker.rotate_keys().await.map(|()| SweepReport::default());
+    /// Refreshes the keys of issuers before they are too old.
+    RefreshIssuers, "refresh_issuers", broker => {
+        broker.verifiers().refresh(broker.now()).await;
+        Ok(SweepReport::default())
+    };
+    /// Forgets what nobody can use any more.
+    Forget, "forget", broker => broker.sweep_memory().await;
+}
+
+/// What must happen soon after it is due.
+pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
+    vec![
+        Arc::new(LookAgain(broker.clone())),
+        Arc::new(EndKilled(broker.clone())),
+        Arc::new(EndTasks(broker.clone())),
+        Arc::new(EndLeases(broker.clone())),
+        Arc::new(Lapse(broker.clone())),
+        Arc::new(RecheckPolicy(broker.clone())),
+    ]
+}
+
+/// What has time.
+pub(super) fn upkeep(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
+    vec![
+        Arc::new(RotateKeys(broker.clone())),
+        Arc::new(RefreshIssuers(broker.clone())),
+        Arc::new(Forget(broker.clone())),
+    ]
+}
