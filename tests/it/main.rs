@@ -13,4 +13,5 @@ mod minter;
 mod openapi;
 mod policy;
 mod store;
+mod story;
 mod support;

@@ -10,6 +10,7 @@ use hallpass::identity::Verifiers;
 use hallpass::sys::{FetchError, FetchLimits, HttpClient};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::support::idp::{AUDIENCE, Answer, FakeIdp, TestKey, at, claims, settings, verdict};
@@ -154,12 +155,11 @@ openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out lea
         .with_no_client_auth()
         .with_single_cert(vec![chain], key)
         .unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
-    let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(tls));
-    let server = axum_server::from_tcp_rustls(listener, config).unwrap();
-    tokio::spawn(server.serve(Router::new().route("/", get(|| async { "{}" })).into_make_service()));
+    let router = Router::new().route("/", get(|| async { "{}" }));
+    let limits = hallpass::http::Limits::default();
+    tokio::spawn(hallpass::http::serve(listener, router, Some(Arc::new(tls)), limits, CancellationToken::new()));
 
     let web_only = HttpClient::new(None).unwrap();
     assert_eq!(fetch(&web_only, &url, PRIVATE).await, Err(FetchError::Unreachable));
