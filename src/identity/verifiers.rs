@@ -18,7 +18,7 @@ use crate::sys::HttpClient;
 
 /// How many verified tokens are remembered, and for how long; their times are checked whenever they are presented.
 const MAX_PROVEN: u64 = 10_000;
-const PROVEN_FOR: Duration = Duration::from_secs(3600);
+const PROVEN_FOR: Duration = Duration::from_hours(1);
 
 /// Checks presented tokens against the issuers of the settings and yields verified identities, or refuses.
 pub struct Verifiers {
