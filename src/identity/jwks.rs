@@ -206,8 +206,9 @@ impl Keys {
 }
 
 impl State {
+    /// Keys from the future are old too: a clock that was set back does not keep them for ever.
     fn age_millis(&self, now: Timestamp) -> Option<i64> {
-        self.fetched_at.map(|at| now.millis_since(at))
+        self.fetched_at.map(|at| now.millis_since(at).saturating_abs())
     }
 
     /// Whether strangers' tokens may not make us fetch at present.

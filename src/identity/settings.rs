@@ -52,7 +52,8 @@ pub struct IssuerSettings {
     /// A PEM file of certificate authorities to trust for this issuer's hosts besides the web's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// A file with a bearer token to send when fetching keys, such as a Kubernetes service account's.
+    /// A file with a bearer token to send when fetching keys, such as a Kubernetes service account's. It is read each time,
+    /// and sent to every host the keys may come from, `jwks_hosts` included.
     #[serde(default)]
     pub bearer_file: Option<PathBuf>,
     /// How long fetched keys count as fresh, 10 to 600 seconds. A withdrawn key is refused after that at the latest.

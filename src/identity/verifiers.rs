@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use moka::sync::Cache;
 
@@ -15,8 +16,9 @@ use super::{
 use crate::domain::{Digest, Timestamp, words};
 use crate::sys::HttpClient;
 
-/// How many verified tokens are remembered.
+/// How many verified tokens are remembered, and for how long; their times are checked whenever they are presented.
 const MAX_PROVEN: u64 = 10_000;
+const PROVEN_FOR: Duration = Duration::from_hours(1);
 
 /// Checks presented tokens against the issuers of the settings and yields verified identities, or refuses.
 pub struct Verifiers {
@@ -105,7 +107,8 @@ impl Verifiers {
             let keys = Keys::new(section, &rules, &http)?;
             issuers.push(Issuer { rules, keys });
         }
-        Ok(Self { issuers, by_issuer, proven: Cache::new(MAX_PROVEN) })
+        let proven = Cache::builder().max_capacity(MAX_PROVEN).time_to_live(PROVEN_FOR).build();
+        Ok(Self { issuers, by_issuer, proven })
     }
 
     /// Verify a token at a point in time.

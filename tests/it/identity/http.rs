@@ -4,13 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::routing::get;
 use hallpass::identity::Verifiers;
 use hallpass::sys::{FetchError, FetchLimits, HttpClient};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use url::Url;
 
 use crate::support::idp::{AUDIENCE, Answer, FakeIdp, TestKey, at, claims, settings, verdict};
@@ -157,9 +155,7 @@ openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out lea
         .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
-    let router = Router::new().route("/", get(|| async { "{}" }));
-    let limits = hallpass::http::Limits::default();
-    tokio::spawn(hallpass::http::serve(listener, router, Some(Arc::new(tls)), limits, CancellationToken::new()));
+    tokio::spawn(answer_over_tls(listener, tokio_rustls::TlsAcceptor::from(Arc::new(tls))));
 
     let web_only = HttpClient::new(None).unwrap();
     assert_eq!(fetch(&web_only, &url, PRIVATE).await, Err(FetchError::Unreachable));
@@ -167,6 +163,17 @@ openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out lea
     assert_eq!(fetch(&with_ca, &url, PRIVATE).await, Ok(b"{}".to_vec()));
     assert_eq!(fetch(&with_ca, &url, GUARDED).await, Err(FetchError::AddressBlocked));
     assert!(HttpClient::new(Some(b"no certificate")).is_err());
+}
+
+/// One `{}` for every connection that gets through the handshake.
+async fn answer_over_tls(listener: tokio::net::TcpListener, acceptor: tokio_rustls::TlsAcceptor) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let Ok(mut stream) = acceptor.accept(socket).await else { continue };
+        let mut request = [0; 4096];
+        let _read = stream.read(&mut request).await;
+        let _written = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}").await;
+        let _closed = stream.shutdown().await;
+    }
 }
 
 fn rustls_pem<T: rustls::pki_types::pem::PemObject>(pem: &[u8]) -> T {

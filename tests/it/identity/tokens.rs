@@ -1,6 +1,6 @@
 //! Tokens of one issuer: what is wrong with them, one thing at a time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hallpass::domain::SubjectRule;
 use hallpass::identity::{Audience, IssuerSettings, PresentedToken, Preset, Verifiers};
@@ -249,13 +249,59 @@ async fn tok_29_what_is_no_token_costs_next_to_nothing() {
         (padded(&|segment| segment.replace(['-', '_'], "+") + "/"), "malformed"),
         (format!("{}B", &good[..good.len() - 1]), "malformed"),
     ] {
-        #[expect(clippy::disallowed_methods, reason = "the case is about how long it takes")]
-        let start = Instant::now();
         let answer = PresentedToken::parse(&bad).map(|_| ()).map_err(|error| error.word());
-        assert!(start.elapsed().as_millis() < 5, "{word}");
+        // The quickest of some tries: the machine may be busy with something else.
+        let quickest = (0..10).map(|_| time_to_parse(&bad)).min().unwrap();
+        assert!(quickest < Duration::from_millis(5), "{word}: {quickest:?}");
         assert_eq!(answer, Err(word));
     }
     assert_eq!(verdict(&desk.verifiers, &good, at(0)).await, fine());
+}
+
+#[expect(clippy::disallowed_methods, reason = "the case is about how long it takes")]
+fn time_to_parse(token: &str) -> Duration {
+    let start = Instant::now();
+    drop(PresentedToken::parse(token));
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn no_flipped_bit_of_a_token_is_accepted() {
+    let desk = Desk::open().await;
+    let token = desk.token(&json!({}));
+    let mut tried = 0;
+    for place in 0..token.len() * 8 {
+        let mut bytes = token.clone().into_bytes();
+        bytes[place / 8] ^= 1 << (place % 8);
+        let Ok(flipped) = String::from_utf8(bytes) else { continue };
+        assert!(verdict(&desk.verifiers, &flipped, at(0)).await.is_err(), "bit {place}");
+        tried += 1;
+    }
+    assert!(tried > token.len() * 6);
+    assert_eq!(desk.claims(json!({})).await, fine());
+}
+
+#[tokio::test]
+async fn tok_30_a_github_job_is_known_by_ids_and_its_token_lives_an_hour_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, key, other) = (folder.path().join("jwks"), TestKey::rs256("gh"), TestKey::es256("ec"));
+    std::fs::write(&file, json!({ "keys": [key.public, other.public] }).to_string()).unwrap();
+    let section = format!("name = \"gh\"\npreset = \"github-actions\"\njwks_file = \"{}\"", file.display());
+    let desk = verifiers(&[settings(&section)]);
+    let job = |changes: Value| {
+        let mut job = json!({
+            "sub": "repo:octo-org@65/octo-repo@74:environment:prod", "repository": "octo-org/octo-repo",
+            "repository_id": "74", "repository_owner_id": "65", "run_attempt": "2", "aud": AUDIENCE,
+        });
+        job.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        claims("https://token.actions.githubusercontent.com", &job)
+    };
+    let identity = present(&desk, &key.sign(&job(json!({}))), at(0)).await.unwrap();
+    assert_eq!((identity.claim("repository_id"), identity.claim("repository_owner_id")), (Some("74"), Some("65")));
+    assert_eq!(identity.claim("environment"), None);
+    let long = job(json!({ "exp": NOW_SECS + 3601 }));
+    assert_eq!(verdict(&desk, &key.sign(&long), at(0)).await, Err("lifetime_too_long"));
+    assert_eq!(verdict(&desk, &other.sign(&job(json!({}))), at(0)).await, Err("alg_not_allowed"));
 }
 
 #[tokio::test]
