@@ -67,13 +67,15 @@ fn a_time_that_cannot_be_written_denies() {
     assert!(matches!(bundle.ask(&question, &"app:db:read".parse().unwrap()).outcome, Outcome::Deny(_)));
 }
 
+static PERMISSIVE: std::sync::LazyLock<Bundle> = std::sync::LazyLock::new(|| bundle(PERMIT_ALL));
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_text_an_agent_sends_is_recorded_canonically_and_replays(
         name in "\\PC{1,8}", value in "\\PC{0,20}", beneficiary in any::<String>(), purpose in "[a-z]\\PC{0,20}",
     ) {
-        let bundle = bundle(PERMIT_ALL);
+        let bundle = &*PERMISSIVE;
         let mut told = task(bundle.agents().next().unwrap());
         told.references.insert(name, value);
         told.references.insert("z".to_owned(), String::new());
@@ -81,7 +83,7 @@ proptest! {
         if let Ok(purpose) = purpose.parse() {
             told.purpose = purpose;
         }
-        let answer = ask_within(&bundle, told, "app:db:write(prefix=a)", &[]);
+        let answer = ask_within(bundle, told, "app:db:write(prefix=a)", &[]);
         let parsed: serde_json::Value = serde_json::from_str(&answer.input).unwrap();
         prop_assert_eq!(&canonical_json(&parsed).unwrap(), &answer.input);
         prop_assert_eq!(bundle.replay(&answer.input).unwrap().outcome, answer.outcome);
