@@ -123,3 +123,43 @@ pub struct Agent {
     /// How much at once.
     pub limits: AgentLimits,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Binding, BindingMatch, SubjectRule};
+
+    fn compare(subject: SubjectRule, presented: &str) -> BindingMatch {
+        let issuer = "https://id".to_owned();
+        Binding { issuer, subject, claims: [("owner".to_owned(), "1".to_owned())].into() }.compare(
+            "https://id",
+            presented,
+            |name| (name == "owner").then_some("1"),
+        )
+    }
+
+    #[test]
+    fn under_means_by_whole_segments() {
+        for root in ["spiffe://acme/ns", "spiffe://acme/ns/"] {
+            let under = |subject| compare(SubjectRule::Under(root.to_owned()), subject) == BindingMatch::Matches;
+            assert!(under("spiffe://acme/ns") && under("spiffe://acme/ns/a/b"));
+            assert!(!under("spiffe://acme/nsx") && !under("spiffe://acme") && !under("x/spiffe://acme/ns"));
+        }
+    }
+
+    #[test]
+    fn equal_means_byte_for_byte() {
+        let equal = |subject| compare(SubjectRule::Equal("Bot".to_owned()), subject) == BindingMatch::Matches;
+        assert!(equal("Bot") && !equal("bot") && !equal("Bot ") && !equal("Bot/a"));
+    }
+
+    #[test]
+    fn a_claim_that_is_absent_or_different_is_named() {
+        let claims = [("owner".to_owned(), "1".to_owned())].into();
+        let binding = Binding { issuer: "https://id".to_owned(), subject: SubjectRule::Any, claims };
+        let differs = BindingMatch::ClaimDiffers("owner".to_owned());
+        assert_eq!(binding.compare("https://id", "x", |_| Some("1")), BindingMatch::Matches);
+        assert_eq!(binding.compare("https://id", "x", |_| Some("2")), differs);
+        assert_eq!(binding.compare("https://id", "x", |_| None), differs);
+        assert_eq!(binding.compare("https://id/", "x", |_| Some("1")), BindingMatch::No);
+    }
+}

@@ -219,3 +219,50 @@ impl Catalogue {
         entry.check(scope).map(|()| entry)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::ParamType;
+
+    #[test]
+    fn each_type_admits_only_its_own() {
+        let path = ParamType::Path { max_length: 8 };
+        let word = ParamType::Word { max_length: 3 };
+        let number = ParamType::Integer { min: -1, max: 10 };
+        let one_of = ParamType::OneOf { values: vec!["a".to_owned()] };
+        for (kind, yes, no) in [
+            (&path, ["a", "a/b/", "v1.2/x=@"], ["/a", "a//b", "a/../b"]),
+            (&path, ["a/b", "_", "-"], [".", "a/b/c/d/e", "a b"]),
+            (&word, ["a", "A.1", "_-."], ["abcd", "a/b", "é"]),
+            (&number, ["-1", "0", "10"], ["11", "+1", "01"]),
+            (&number, ["7", "8", "9"], ["1e1", "", "-0"]),
+            (&one_of, ["a", "a", "a"], ["b", "A", ""]),
+        ] {
+            assert!(yes.iter().all(|value| kind.admits(value).is_ok()), "{kind:?} {yes:?}");
+            assert!(no.iter().all(|value| kind.admits(value).is_err()), "{kind:?} {no:?}");
+        }
+    }
+
+    #[test]
+    fn inside_is_equal_at_or_below_or_not_larger() {
+        let path = ParamType::Path { max_length: 99 };
+        assert!(path.is_inside("v1/a", "v1") && path.is_inside("v1/", "v1/") && path.is_inside("v1/a", "v1/"));
+        assert!(!path.is_inside("v10", "v1") && !path.is_inside("v1", "v1/a"));
+        let number = ParamType::Integer { min: 0, max: 99 };
+        assert!(number.is_inside("9", "10") && !number.is_inside("11", "10") && !number.is_inside("x", "10"));
+        let word = ParamType::Word { max_length: 9 };
+        assert!(word.is_inside("a", "a") && !word.is_inside("ab", "a"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_inside_another_begins_with_its_segments(
+            inner in prop::collection::vec("[ab]{1,2}", 1..5), outer in prop::collection::vec("[ab]{1,2}", 1..5),
+        ) {
+            let kind = ParamType::Path { max_length: 99 };
+            prop_assert_eq!(kind.is_inside(&inner.join("/"), &outer.join("/")), inner.starts_with(&outer));
+        }
+    }
+}

@@ -114,3 +114,60 @@ pub struct Decision {
     /// When it was made.
     pub at: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Denial, Outcome, Terms};
+    use crate::domain::Ttl;
+
+    fn any_outcome() -> impl Strategy<Value = Outcome> {
+        let terms = |ttl: i64, rule: Option<String>| Terms {
+            max_ttl: Ttl::from_secs(ttl).unwrap(),
+            approval: rule.map(|group| format!("1 of {group}").parse().unwrap()),
+        };
+        prop_oneof![
+            (1..9_i64).prop_map(move |ttl| Outcome::Permit(terms(ttl, None))),
+            (1..9_i64, "[ab]").prop_map(move |(ttl, group)| Outcome::RequireApproval(terms(ttl, Some(group)))),
+            Just(Outcome::Deny(Denial::NotPermitted)),
+            Just(Outcome::Deny(Denial::Forbidden)),
+            "[ab]".prop_map(|error| Outcome::Deny(Denial::PolicyError { errors: vec![error] })),
+        ]
+    }
+
+    /// How strict an answer is, and the longest life it gives.
+    fn strictness(outcome: &Outcome) -> (u8, i64) {
+        match outcome {
+            Outcome::Permit(terms) => (0, -i64::from(terms.max_ttl.as_secs())),
+            Outcome::RequireApproval(terms) => (1, -i64::from(terms.max_ttl.as_secs())),
+            Outcome::Deny(Denial::NotPermitted) => (2, 0),
+            Outcome::Deny(Denial::Forbidden) => (3, 0),
+            Outcome::Deny(Denial::PolicyError { .. }) => (4, 0),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn adding_a_scope_never_makes_an_answer_more_permissive(one in any_outcome(), two in any_outcome()) {
+            let both = one.clone().meet(two.clone());
+            let (strict, floor) = (strictness(&both).0, strictness(&one).0.max(strictness(&two).0));
+            prop_assert_eq!(strict, floor);
+            if strict < 2 {
+                prop_assert_eq!(strictness(&both).1, strictness(&one).1.max(strictness(&two).1), "the shorter life");
+            }
+            prop_assert_eq!(strictness(&both), strictness(&two.meet(one)), "in either order");
+        }
+
+        #[test]
+        fn meeting_is_associative_and_a_permit_met_with_itself_stays(
+            one in any_outcome(), two in any_outcome(), three in any_outcome(),
+        ) {
+            let left = one.clone().meet(two.clone()).meet(three.clone());
+            prop_assert_eq!(left, one.clone().meet(two.meet(three)));
+            if !matches!(one, Outcome::Deny(Denial::PolicyError { .. })) {
+                prop_assert_eq!(one.clone().meet(one.clone()), one);
+            }
+        }
+    }
+}

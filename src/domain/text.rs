@@ -145,3 +145,57 @@ readable! {
     /// What an agent says to an approver: 1 to 500 characters, at most 20 lines, nothing invisible.
     Message, "message", 500, 20
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Message, Purpose, TextError, forbidden_characters};
+
+    #[test]
+    fn what_a_reader_cannot_see_or_is_deceived_by_is_refused_by_code_point() {
+        for hidden in [
+            '\u{0}',
+            '\u{1b}',
+            '\r',
+            '\u{7f}',
+            '\u{85}',
+            '\u{ad}',
+            '\u{200b}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2028}',
+            '\u{feff}',
+            '\u{e0041}',
+            '\u{fe0e}',
+            '\u{e000}',
+            '\u{ffff}',
+        ] {
+            let error = format!("publish{hidden} it").parse::<Purpose>().unwrap_err();
+            let TextError::Forbidden { found, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(found, &[hidden]);
+            assert!(error.to_string().contains(&format!("U+{:04X}", u32::from(hidden))), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_in_any_script_with_line_breaks_is_fine() {
+        for text in ["Publish v1.4.2", "Fix über-Straße\n\tзадача 修復 ファイル", "emoji 🎉 is fine"] {
+            assert_eq!(text.parse::<Purpose>().unwrap().as_str(), text);
+            assert!(forbidden_characters(text).is_empty());
+        }
+    }
+
+    #[test]
+    fn empty_long_and_many_lined_texts_are_refused() {
+        for text in ["", "   ", "\n\t", "\u{200b}"] {
+            assert!(matches!(text.parse::<Purpose>(), Err(TextError::Empty { .. })), "{text:?}");
+        }
+        assert!("é".repeat(2_000).parse::<Purpose>().is_ok() && "é".repeat(500).parse::<Message>().is_ok());
+        for (result, unit) in [
+            ("é".repeat(2_001).parse::<Purpose>().map(drop), "characters"),
+            ("é".repeat(501).parse::<Message>().map(drop), "characters"),
+            ("a\n".repeat(21).parse::<Purpose>().map(drop), "lines"),
+        ] {
+            assert!(matches!(&result, Err(TextError::TooLong { unit: found, .. }) if *found == unit), "{result:?}");
+        }
+    }
+}

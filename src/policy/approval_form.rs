@@ -2,13 +2,11 @@
 //! { context.approvals.satisfied.contains("<its own id>") }`. In this form approvals can only ever lift the policy that asks
 //! for them, so that more approvals never forbid more, and never permit by themselves.
 
-use cedar_policy::Policy;
 use serde_json::{Value, json};
 
-/// Check a policy's use of `context.approvals`; one that waits for people must have the form, any other must not look.
-pub(super) fn check(policy: &Policy, id: &str, waits: bool) -> Result<(), String> {
+/// Check the use of `context.approvals` in a policy, given in Cedar's JSON form; one that waits for people must have the form, any other must not look.
+pub(super) fn check(tree: &Value, id: &str, waits: bool) -> Result<(), String> {
     let form = format!("unless {{ context.approvals.satisfied.contains(\"{id}\") }}");
-    let tree = policy.to_json().map_err(|error| format!("the policy has no JSON form: {error}"))?;
     let conditions = tree.get("conditions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let own = own_term(id);
     let is_form = |condition: &&Value| {

@@ -13,7 +13,7 @@ use super::cedar::Vocabulary;
 use super::engine::{Engine, Ground, Judged};
 use super::input::{ContextFacts, GRANT, Input, PrincipalFacts, ResourceFacts, VoterFacts};
 use super::people::People;
-use super::policies::{Policies, say, span_of};
+use super::policies::{Policies, excess, say, span_of};
 use super::problem::{BundleError, Problem, Problems};
 use super::recognise::{Recogniser, Recognition};
 use super::{Answer, OperatorAnswer, OperatorQuestion, Question, agents, files, register, scopes};
@@ -76,7 +76,10 @@ impl Bundle {
                 row.refuse(&mut problems, message);
             }
         }
-        let engine = read_policies(&files, &mut problems);
+        let engine = with_stack(|| read_policies(&files, &mut problems)).flatten();
+        if engine.is_none() && problems.is_empty() {
+            problems.add("", "its policies cannot be read: no thread could be started, or it failed");
+        }
         let agents: BTreeMap<_, _> = agents.into_iter().map(|(id, (agent, _))| (id, agent)).collect();
         super::golden::check(&files, &mut problems);
         let Some(engine) = engine.filter(|_| problems.is_empty()) else {
@@ -174,14 +177,11 @@ impl Bundle {
         facts.approvals.satisfied = judged.satisfied.into_iter().map(Cow::Owned).collect();
         let voters: Vec<_> = question.voters.iter().map(VoterFacts::from).collect();
         let action = Cow::Borrowed(GRANT);
-        let input = match prepared {
-            Some(Prepared { principal, resource, .. }) => {
-                serde_json::to_string(&Input { action, context: facts, principal, resource, voters })
-            }
-            None => {
-                let (principal, resource) = (question.agent.id.as_str(), scope.entry());
-                serde_json::to_string(&Input { action, context: facts, principal, resource, voters })
-            }
+        let input = if let Some(Prepared { principal, resource, .. }) = prepared {
+            serde_json::to_string(&Input { action, context: facts, principal, resource, voters })
+        } else {
+            let (principal, resource) = (question.agent.id.as_str(), scope.entry());
+            serde_json::to_string(&Input { action, context: facts, principal, resource, voters })
         };
         match input {
             Ok(input) => Answer { outcome: judged.outcome, determining: judged.determining, input },
@@ -219,8 +219,7 @@ impl Bundle {
         let policies = match selection {
             Selection::Fitting => self.engine.select(&principal, &resource, &entities),
             Selection::All => self.engine.everything(),
-        }
-        .map_err(|error| error.to_string())?;
+        }?;
         Ok(Ground { principal, resource, entities, policies, max_ttl })
     }
 
@@ -244,8 +243,20 @@ fn same(known: &Agent, asked: &Agent) -> bool {
     std::ptr::eq(known, asked) || known == asked
 }
 
+/// Run on a thread with room for whatever policies of the allowed size make the parser and the validator do.
+fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    const STACK_BYTES: usize = 64 << 20;
+    std::thread::scope(|scope| {
+        std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work).ok()?.join().ok()
+    })
+}
+
 fn read_policies(files: &BTreeMap<String, String>, problems: &mut Problems) -> Option<Engine> {
     let text = files.get(files::SCHEMA).map(String::as_str).unwrap_or_default();
+    if let Some((at, why)) = excess(text) {
+        problems.at(files::SCHEMA, text, at, why);
+        return None;
+    }
     let schema = match Schema::from_cedarschema_str(text) {
         Ok((schema, warnings)) => {
             warnings.for_each(|warning| problems.within(files::SCHEMA, text, span_of(&warning), say(&warning)));
@@ -256,12 +267,12 @@ fn read_policies(files: &BTreeMap<String, String>, problems: &mut Problems) -> O
             return None;
         }
     };
-    let vocabulary = Vocabulary::new().map_err(|error| problems.add("", error.to_string())).ok()?;
+    let vocabulary = Vocabulary::new().map_err(|error| problems.add("", error)).ok()?;
     if let Err(error) = vocabulary.check_against(&schema) {
         let message = format!("does not admit what Hallpass builds; start from the schema that is shipped: {error}");
         problems.add(files::SCHEMA, message);
         return None;
     }
     let policies = Policies::read(files, &schema, problems);
-    Engine::new(vocabulary, policies).map_err(|error| problems.add("", error.to_string())).ok()
+    Engine::new(vocabulary, policies).map_err(|error| problems.add("", error)).ok()
 }

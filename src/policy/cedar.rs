@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, ParseErrors, Request,
-    RestrictedExpression as Value, Schema,
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Value, Schema,
 };
 
 use super::input::{ContextFacts, GRANT, Pairs, PrincipalFacts, ResourceFacts};
@@ -51,8 +50,9 @@ fn datetime(at: Timestamp) -> Value {
 }
 
 impl Vocabulary {
-    pub(super) fn new() -> Result<Self, ParseErrors> {
-        let kind = |name: &str| EntityTypeName::from_str(&format!("Hallpass::{name}"));
+    pub(super) fn new() -> Result<Self, String> {
+        let kind =
+            |name: &str| EntityTypeName::from_str(&format!("Hallpass::{name}")).map_err(|error| error.to_string());
         let action = kind("Action")?;
         Ok(Self {
             agent: kind("Agent")?,

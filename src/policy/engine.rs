@@ -67,7 +67,7 @@ impl Failed {
 }
 
 impl Engine {
-    pub(super) fn new(vocabulary: Vocabulary, policies: Policies) -> Result<Self, cedar_policy::PolicySetError> {
+    pub(super) fn new(vocabulary: Vocabulary, policies: Policies) -> Result<Self, String> {
         let grant = vocabulary.grant();
         let mut operators = PolicySet::new();
         for policy in policies.all.iter().filter(|policy| match policy.action_constraint() {
@@ -75,7 +75,7 @@ impl Engine {
             ActionConstraint::Eq(action) => action != grant,
             ActionConstraint::In(actions) => actions.iter().any(|action| *action != grant),
         }) {
-            operators.add(policy.clone())?;
+            operators.add(policy.clone()).map_err(|error| error.to_string())?;
         }
         let (authorizer, selections) = (Authorizer::new(), Mutex::default());
         Ok(Self { vocabulary, policies, authorizer, operators, selections })
@@ -88,7 +88,7 @@ impl Engine {
         principal: &EntityUid,
         resource: &EntityUid,
         entities: &Entities,
-    ) -> Result<Arc<PolicySet>, cedar_policy::PolicySetError> {
+    ) -> Result<Arc<PolicySet>, String> {
         let inside = |uid: &EntityUid, of: &EntityUid| uid == of || entities.is_ancestor_of(of, uid);
         let grant = self.vocabulary.grant();
         let applies = |policy: &cedar_policy::Policy| {
@@ -122,7 +122,7 @@ impl Engine {
         }
         let mut set = PolicySet::new();
         for policy in chosen.iter().filter_map(|index| all.get(*index)) {
-            set.add(policy.clone())?;
+            set.add(policy.clone()).map_err(|error| error.to_string())?;
         }
         let set = Arc::new(set);
         selections.insert(chosen, Arc::clone(&set));
@@ -130,8 +130,8 @@ impl Engine {
     }
 
     /// Every policy, chosen by nothing: what a replay is judged by.
-    pub(super) fn everything(&self) -> Result<Arc<PolicySet>, cedar_policy::PolicySetError> {
-        PolicySet::from_policies(self.policies.all.iter().cloned()).map(Arc::new)
+    pub(super) fn everything(&self) -> Result<Arc<PolicySet>, String> {
+        PolicySet::from_policies(self.policies.all.iter().cloned()).map(Arc::new).map_err(|error| error.to_string())
     }
 
     /// Answer one question about one scope.
@@ -154,7 +154,7 @@ impl Engine {
             let assumed: Vec<Cow<'_, str>> = waited.keys().map(|id| Cow::Borrowed(AsRef::as_ref(id))).collect();
             let response = self.evaluate(ground, entities, facts, &assumed)?;
             if response.decision() == Decision::Allow {
-                return self.permit(ground, &response, waited, voters);
+                return self.permit(ground, &response, &waited, voters);
             }
             let forbids: Vec<&PolicyId> = response.diagnostics().reason().collect();
             if forbids.is_empty() {
@@ -179,7 +179,7 @@ impl Engine {
         &self,
         ground: &Ground,
         response: &Response,
-        waited: BTreeMap<PolicyId, &ApprovalRule>,
+        waited: &BTreeMap<PolicyId, &ApprovalRule>,
         voters: &[Voter],
     ) -> Result<Judged, Failed> {
         let shorter = response.diagnostics().reason().filter_map(|id| self.policies.info(id)?.max_ttl);

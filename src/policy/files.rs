@@ -1,5 +1,5 @@
 //! The bundle as files: which of a folder's files belong to it, how large they may be, and the digest that names them all.
-//! Links are followed only inside the folder, and a mounted ConfigMap is read as of one moment.
+//! Links are followed only inside the folder, and a mounted `ConfigMap` is read as of one moment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,22 +30,27 @@ fn is_ignored(name: &str) -> bool {
         || [".bak", ".orig", ".rej", ".swp", ".swo", ".tmp", ".md"].iter().any(|end| name.ends_with(end))
 }
 
+/// Whether a path ends in `.` and this extension.
+pub(super) fn has_extension(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|end| end == extension)
+}
+
 /// Whether a path, relative and with `/`, names something a bundle is made of.
 fn is_part(path: &str) -> bool {
     let toml_of = |stem: &str| {
         path.strip_prefix(stem)
-            .is_some_and(|rest| rest == ".toml" || (rest.starts_with('/') && rest.ends_with(".toml")))
+            .is_some_and(|rest| rest == ".toml" || (rest.starts_with('/') && has_extension(path, "toml")))
     };
     path == SCHEMA
-        || path.ends_with(".cedar")
+        || has_extension(path, "cedar")
         || ["catalogue", "agents", "people"].into_iter().any(toml_of)
-        || (path.starts_with("tests/") && path.ends_with(".json"))
+        || (path.starts_with("tests/") && has_extension(path, "json"))
 }
 
 /// Read a folder's files, by path relative to it.
 pub(super) fn read(folder: &Path) -> Result<BTreeMap<String, String>, BundleError> {
     let mut problems = Problems::default();
-    // Kubernetes swaps a ConfigMap's content by one rename of `..data`; reading through its target sees one version only.
+    // Kubernetes swaps a `ConfigMap`'s content by one rename of `..data`; reading through its target sees one version only.
     let mounted = folder.join("..data");
     let root = if mounted.is_dir() { mounted } else { folder.to_path_buf() };
     let mut files = BTreeMap::new();

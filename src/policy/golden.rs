@@ -164,7 +164,7 @@ pub(super) fn check(files: &BTreeMap<String, String>, problems: &mut Problems) {
     for (file, text) in stories(files) {
         match serde_json::from_str::<Vec<Story>>(text) {
             Ok(stories) if stories.len() > MAX_STORIES => {
-                problems.add(file, format!("more than {MAX_STORIES} stories"))
+                problems.add(file, format!("more than {MAX_STORIES} stories"));
             }
             Ok(_) => {}
             Err(error) => {

@@ -32,9 +32,9 @@ struct IdentityRow {
 /// Everybody registered, by name, by address and by identity.
 #[derive(Debug, Default)]
 pub(super) struct People {
-    by_name: HashMap<String, Person>,
-    by_email: HashMap<String, Person>,
-    by_identity: HashMap<String, HashMap<String, Person>>,
+    names: HashMap<String, Person>,
+    addresses: HashMap<String, Person>,
+    identities: HashMap<String, HashMap<String, Person>>,
 }
 
 impl People {
@@ -43,14 +43,14 @@ impl People {
         for row in rows {
             let Some(name) = row.parse::<Name>(problems, &row.value.name) else { continue };
             let person = Person::new(name.as_str());
-            if people.by_name.insert(name.as_str().to_owned(), person.clone()).is_some() {
+            if people.names.insert(name.as_str().to_owned(), person.clone()).is_some() {
                 row.refuse_value(problems, &row.value.name, format!("`{name}` is registered twice"));
             }
             if let Some(email) = &row.value.email {
                 let written = email.get_ref().trim().to_lowercase();
                 if !written.contains('@') || written.len() > MAX_EMAIL || written.contains(char::is_whitespace) {
                     row.refuse_value(problems, email, "not an e-mail address");
-                } else if people.by_email.insert(written, person.clone()).is_some() {
+                } else if people.addresses.insert(written, person.clone()).is_some() {
                     row.refuse_value(problems, email, "another person has this address; one person, one entry");
                 }
             }
@@ -59,7 +59,7 @@ impl People {
                 if issuer.is_empty() || subject.is_empty() {
                     row.refuse_value(problems, identity, "an identity has an issuer and a subject");
                 }
-                let subjects = people.by_identity.entry(issuer.clone()).or_default();
+                let subjects = people.identities.entry(issuer.clone()).or_default();
                 if subjects.insert(subject.clone(), person.clone()).is_some() {
                     row.refuse_value(problems, identity, "another person has this identity; one person, one entry");
                 }
@@ -70,14 +70,14 @@ impl People {
 
     /// Whether somebody of that name is registered.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.by_name.contains_key(name)
+        self.names.contains_key(name)
     }
 
     /// The person an issuer signed in. The identity decides; where none is registered the address does, so that a second
     /// account of a registered person is not a second person; whoever is not registered is known as `issuer#subject`.
     pub(super) fn operator(&self, issuer: &str, subject: &str, email: Option<&str>, groups: &[String]) -> Operator {
-        let registered = self.by_identity.get(issuer).and_then(|subjects| subjects.get(subject));
-        let by_email = || email.and_then(|email| self.by_email.get(&email.trim().to_lowercase()));
+        let registered = self.identities.get(issuer).and_then(|subjects| subjects.get(subject));
+        let by_email = || email.and_then(|email| self.addresses.get(&email.trim().to_lowercase()));
         let person = registered.or_else(by_email).cloned();
         Operator {
             person: person.unwrap_or_else(|| Person::new(format!("{issuer}#{subject}"))),
@@ -91,6 +91,6 @@ impl People {
     /// The registered person of that name or address, however it is capitalised.
     pub(super) fn find(&self, text: &str) -> Option<Person> {
         let written = text.trim().to_lowercase();
-        self.by_name.get(&written).or_else(|| self.by_email.get(&written)).cloned()
+        self.names.get(&written).or_else(|| self.addresses.get(&written)).cloned()
     }
 }

@@ -8,6 +8,7 @@ use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, 
 use miette::Diagnostic;
 
 use super::approval_form;
+use super::files::has_extension;
 use super::problem::{Problem, Problems, line_and_column};
 use super::register::unfit_sentence;
 use crate::domain::{ApprovalRule, Name, PolicyRef, Ttl};
@@ -18,6 +19,8 @@ const MAX_POLICIES: usize = 2_000;
 const MAX_POLICY_BYTES: usize = 8 << 10;
 /// Deepest nesting of brackets.
 const MAX_NESTING: usize = 32;
+/// Deepest tree of one policy: 64 operators or attributes one inside the other, two levels each.
+const MAX_DEPTH: usize = 128;
 /// Longest group in an approval rule, in bytes.
 const MAX_GROUP: usize = 128;
 /// The annotations we know; any other is taken for a slip of the pen.
@@ -49,9 +52,9 @@ pub(super) struct Policies {
 impl Policies {
     pub(super) fn read(files: &BTreeMap<String, String>, schema: &Schema, problems: &mut Problems) -> Self {
         let mut policies = Self::default();
-        for (file, text) in files.iter().filter(|(path, _)| path.ends_with(".cedar")) {
-            if nesting(text) > MAX_NESTING {
-                problems.add(file, format!("brackets are nested more than {MAX_NESTING} deep"));
+        for (file, text) in files.iter().filter(|(path, _)| has_extension(path, "cedar")) {
+            if let Some((at, why)) = excess(text) {
+                problems.at(file, text, at, why);
                 continue;
             }
             match PolicySet::from_str(text) {
@@ -82,9 +85,6 @@ impl Policies {
                 text.get(from..).and_then(|rest| rest.find(&source)).map_or(from, |found| from.saturating_add(found));
             from = at.saturating_add(source.len());
             let mut notes = Vec::new();
-            if source.len() > MAX_POLICY_BYTES {
-                notes.push(format!("the policy is longer than {MAX_POLICY_BYTES} bytes; split it"));
-            }
             let info = read_info(policy, file, line_and_column(text, at).0, &mut notes);
             for note in notes {
                 problems.at(file, text, at, note);
@@ -171,30 +171,62 @@ fn read_info(policy: &Policy, file: &str, line: usize, notes: &mut Vec<String>) 
         }
         ttl
     });
+    let tree = policy.to_json().unwrap_or_default();
+    if depth(&tree) > MAX_DEPTH {
+        notes.push("the policy's conditions are nested too deep or chained too long; split it".to_owned());
+        return None;
+    }
     let waits = policy.annotation("approval").is_some();
     if waits && policy.effect() != Effect::Forbid {
         notes.push("@approval belongs on a forbid: nobody's approval permits anything by itself".to_owned());
-    } else if let Err(why) = approval_form::check(policy, &id, waits) {
+    } else if let Err(why) = approval_form::check(&tree, &id, waits) {
         notes.push(why);
     }
     let reference = PolicyRef { id, reason };
     Some(PolicyInfo { reference, file: file.to_owned(), line, approval, max_ttl })
 }
 
-/// The deepest nesting of brackets, those in strings and comments included.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0_usize);
-    for byte in text.bytes() {
+/// Where a text becomes too much for the parser, if it does, and why: checked before it is parsed, as the parser trusts the
+/// stack.
+pub(super) fn excess(text: &str) -> Option<(usize, String)> {
+    let (mut depth, mut start) = (0_usize, 0_usize);
+    let (mut in_string, mut in_comment, mut escaped) = (false, false, false);
+    let mut last = 0_u8;
+    for (at, byte) in text.bytes().enumerate() {
         match byte {
-            b'(' | b'[' | b'{' => {
-                depth = depth.saturating_add(1);
-                deepest = deepest.max(depth);
-            }
+            b'\n' => in_comment = false,
+            _ if in_comment => {}
+            b'\\' if in_string => escaped = !escaped,
+            b'"' if !escaped => in_string = !in_string,
+            _ if in_string => escaped = false,
+            b'/' if last == b'/' => in_comment = true,
+            b'(' | b'[' | b'{' => depth = depth.saturating_add(1),
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b';' => start = at.saturating_add(1),
             _ => {}
         }
+        last = byte;
+        if depth > MAX_NESTING {
+            return Some((at, format!("brackets are nested more than {MAX_NESTING} deep")));
+        }
+        if at.saturating_sub(start) > MAX_POLICY_BYTES {
+            return Some((start, format!("a policy is longer than {MAX_POLICY_BYTES} bytes; split it")));
+        }
     }
-    deepest
+    None
+}
+
+/// How deep an expression is nested, in its JSON form.
+fn depth(tree: &serde_json::Value) -> usize {
+    let deepest = match tree {
+        serde_json::Value::Object(members) => members.values().map(depth).max(),
+        serde_json::Value::Array(items) => items.iter().map(depth).max(),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => None,
+    };
+    deepest.map_or(0, |depth| depth.saturating_add(1))
 }
 
 /// Where a diagnostic points.

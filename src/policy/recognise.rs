@@ -78,7 +78,10 @@ impl Recogniser {
             match binding.compare(issuer, subject, &claim) {
                 BindingMatch::Matches => match &answer {
                     Recognition::Agent(other) if other != agent => return Recognition::Ambiguous,
-                    _ => answer = Recognition::Agent(agent.clone()),
+                    Recognition::Agent(_)
+                    | Recognition::ClaimDiffers { .. }
+                    | Recognition::Ambiguous
+                    | Recognition::Nobody => answer = Recognition::Agent(agent.clone()),
                 },
                 BindingMatch::ClaimDiffers(claim) if answer == Recognition::Nobody => {
                     answer = Recognition::ClaimDiffers { agent: agent.clone(), claim };

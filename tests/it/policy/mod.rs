@@ -1,3 +1,8 @@
 //! Policy: bundles, the three answers, recognition, replay and golden tests.
 
+mod answers;
+mod bundles;
+mod registers;
+mod replays;
 mod shipped;
+mod support;

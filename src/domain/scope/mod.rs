@@ -379,3 +379,6 @@ impl Ceiling {
         self.0.iter().all(|entry| wider.covers(entry, catalogue))
     }
 }
+
+#[cfg(test)]
+mod tests;
