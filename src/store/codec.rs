@@ -37,6 +37,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// No rows yet, with room for some.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), count: 0 }
+    }
+
     /// Add a row, column by column.
     pub(super) fn row(&mut self, fill: impl FnOnce(&mut Columns<'_>)) {
         framed(&mut self.bytes, ARRAY, |bytes| fill(&mut Columns(bytes)));
@@ -54,8 +59,9 @@ impl Rows {
     }
 
     /// The one parameter for the rows of several lists.
-    pub(super) fn parameter<'a>(parts: impl Iterator<Item = &'a Rows>) -> Vec<u8> {
-        let mut out = Vec::new();
+    pub(super) fn parameter<'a>(parts: impl Iterator<Item = &'a Rows> + Clone) -> Vec<u8> {
+        let size: usize = parts.clone().map(Rows::size).sum();
+        let mut out = Vec::with_capacity(size.saturating_add(5));
         framed(&mut out, ARRAY, |out| parts.for_each(|part| out.extend_from_slice(&part.bytes)));
         out
     }

@@ -40,19 +40,24 @@ macro_rules! select_by {
     };
 }
 
-/// The four ways to find events, in one order.
+/// The ways to find events, in one order. There is one index, by task, because each would be paid for with every event: what
+/// is asked about a request or a lease is found by its task, and anything else by reading in order.
 macro_rules! select {
     ($filter:expr, $suffix:literal, $order:literal) => {
         match $filter {
             EventFilter { task: Some(_), .. } => {
                 select_by!(concat!("events.list_of_task", $suffix), "task_id = $2", $order)
             }
-            EventFilter { lease: Some(_), .. } => {
-                select_by!(concat!("events.list_of_lease", $suffix), "lease_id = $4", $order)
-            }
-            EventFilter { agent: Some(_), .. } => {
-                select_by!(concat!("events.list_of_agent", $suffix), "agent_id = $1", $order)
-            }
+            EventFilter { lease: Some(_), .. } => select_by!(
+                concat!("events.list_of_lease", $suffix),
+                "task_id = (SELECT lease.task_id FROM lease WHERE lease.id = $4)",
+                $order
+            ),
+            EventFilter { request: Some(_), .. } => select_by!(
+                concat!("events.list_of_request", $suffix),
+                "task_id = (SELECT r.task_id FROM access_request AS r WHERE r.id = $3)",
+                $order
+            ),
             EventFilter { .. } => select_by!(concat!("events.list", $suffix), "1 = 1", $order),
         }
     };
@@ -65,9 +70,9 @@ pub struct EventFilter {
     pub agent: Option<AgentId>,
     /// About which task.
     pub task: Option<TaskId>,
-    /// About which access request.
+    /// About which access request; its events name its task too.
     pub request: Option<RequestId>,
-    /// About which lease.
+    /// About which lease; its events name its task too.
     pub lease: Option<LeaseId>,
     /// Of which kind, e.g. `lease.ended`, or all that begin so if it ends in a dot, e.g. `lease.`.
     pub kind: Option<String>,

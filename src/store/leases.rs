@@ -179,8 +179,11 @@ impl Store {
     ) -> Result<Vec<Lease>, StoreError> {
         let sql = match filter {
             LeaseFilter { task: Some(_), .. } => select_by!("leases.list_by_task", "task_id = $1"),
-            LeaseFilter { agent: Some(_), .. } => select_by!("leases.list_by_agent", "agent_id = $2"),
             LeaseFilter { live: Some(true), .. } => select_by!("leases.list_live", "due_at IS NOT NULL"),
+            // No index by agent: it would be paid for with each lease, and an agent's tasks are known.
+            LeaseFilter { agent: Some(_), .. } => {
+                select_by!("leases.list_by_agent", "task_id IN (SELECT task.id FROM task WHERE task.agent_id = $2)")
+            }
             LeaseFilter { .. } => select_by!("leases.list", "1 = 1"),
         };
         let query = sqlx::query(sql)

@@ -119,7 +119,8 @@ impl List {
             rows.row(fill);
             return;
         }
-        let mut rows = Rows::default();
+        // Room for what is usual: a row of some 600 bytes, and half a dozen events.
+        let mut rows = Rows::with_room(if change == Change::Event { 6144 } else { 896 });
         rows.row(fill);
         self.changes.push((change, rows));
     }
