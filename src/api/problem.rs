@@ -67,6 +67,12 @@ macro_rules! problems {
                 match self { $(ProblemKind::$variant => $title),+ }
             }
 
+            /// Its page: what to do if you write the agent, operate the broker, or maintain it; in Markdown.
+            #[must_use]
+            pub const fn page(self) -> &'static str {
+                match self { $(ProblemKind::$variant => include_str!(concat!("../../docs/problems/", $slug, ".md"))),+ }
+            }
+
             /// What an agent should do.
             #[must_use]
             pub const fn agent_action(self) -> AgentAction {

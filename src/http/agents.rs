@@ -18,7 +18,7 @@ use super::refusal::Refusal;
 use super::{HttpState, answer, detached};
 
 /// List agents
-#[utoipa::path(get, path = "/v1/agents", tag = "agents", security(("operatorToken" = [])),
+#[utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", tag = "agents", security(("operatorToken" = [])),
     responses((status = 200, description = "Every agent of the bundle in force", body = AgentsPage)))]
 pub(super) async fn list(State(state): State<Arc<HttpState>>, Person(person): Person) -> Result<Response, Refusal> {
     Ok(answer(&state.broker.list_agents(&person).await?))
@@ -27,7 +27,7 @@ pub(super) async fn list(State(state): State<Arc<HttpState>>, Person(person): Pe
 /// Suspend an agent
 ///
 /// Its tasks and everything it holds end, and it can open no more until it is resumed.
-#[utoipa::path(post, path = "/v1/agents/{id}/suspend", tag = "agents", request_body = SuspendAsk, security(("operatorToken" = [])),
+#[utoipa::path(post, path = "/v1/agents/{id}/suspend", operation_id = "suspend_agent", tag = "agents", request_body = SuspendAsk, security(("operatorToken" = [])),
     params(("id" = String, Path, description = "The agent's name")),
     responses((status = 200, description = "The agent", body = AgentView)))]
 pub(super) async fn suspend(
@@ -44,7 +44,7 @@ pub(super) async fn suspend(
 /// Resume an agent
 ///
 /// It may open tasks again. What ended stays ended.
-#[utoipa::path(post, path = "/v1/agents/{id}/resume", tag = "agents", request_body = SuspendAsk, security(("operatorToken" = [])),
+#[utoipa::path(post, path = "/v1/agents/{id}/resume", operation_id = "resume_agent", tag = "agents", request_body = SuspendAsk, security(("operatorToken" = [])),
     params(("id" = String, Path, description = "The agent's name")),
     responses((status = 200, description = "The agent", body = AgentView)))]
 pub(super) async fn resume(
@@ -90,7 +90,7 @@ pub(super) struct EventParams {
 }
 
 /// List audit events
-#[utoipa::path(get, path = "/v1/events", tag = "audit", security(("operatorToken" = [])), params(EventParams),
+#[utoipa::path(get, path = "/v1/events", operation_id = "list_events", tag = "audit", security(("operatorToken" = [])), params(EventParams),
     responses((status = 200, description = "A page of audit events", body = EventsPage)))]
 pub(super) async fn events(
     State(state): State<Arc<HttpState>>,

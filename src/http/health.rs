@@ -23,14 +23,14 @@ pub(super) struct ReadinessView {
 /// Ask whether the process lives
 ///
 /// Depends on nothing outside the process.
-#[utoipa::path(get, path = "/livez", tag = "health",
+#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "health",
     responses((status = 200, description = "It lives", body = String, content_type = "text/plain")))]
 pub(super) async fn livez() -> Response {
     "ok\n".into_response()
 }
 
 /// Ask whether the broker can work
-#[utoipa::path(get, path = "/readyz", tag = "health",
+#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "health",
     responses(
         (status = 200, description = "It can", body = ReadinessView),
         (status = 503, description = "It cannot", body = ReadinessView),
@@ -56,7 +56,7 @@ pub(super) async fn readyz(State(state): State<Arc<HttpState>>) -> Response {
 }
 
 /// Read the keys that sign credentials
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "resource servers",
+#[utoipa::path(get, path = "/.well-known/jwks.json", operation_id = "jwks", tag = "resource servers",
     responses((status = 200, description = "A JWK set (RFC 7517 §5)", body = Object)))]
 pub(super) async fn jwks(State(state): State<Arc<HttpState>>) -> Response {
     let (set, max_age_secs) = state.broker.jwks();

@@ -89,7 +89,7 @@ impl IntoResponse for OAuthError {
 /// Ask whether a credential may be relied on now
 ///
 /// A resource server learns of credentials minted for its own audiences; every other token is inactive to it.
-#[utoipa::path(post, path = "/oauth/introspect", tag = "resource servers", security(("resourceServer" = [])),
+#[utoipa::path(post, path = "/oauth/introspect", operation_id = "introspect", tag = "resource servers", security(("resourceServer" = [])),
     request_body(content = IntrospectForm, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "What may be said about the token", body = Introspection),

@@ -49,7 +49,7 @@ pub(super) struct ListParams {
 /// List leases
 ///
 /// An agent sees its own.
-#[utoipa::path(get, path = "/v1/leases", tag = "leases", security(("agentToken" = []), ("operatorToken" = [])), params(ListParams),
+#[utoipa::path(get, path = "/v1/leases", operation_id = "list_leases", tag = "leases", security(("agentToken" = []), ("operatorToken" = [])), params(ListParams),
     responses((status = 200, description = "A page of leases", body = LeasesPage)))]
 pub(super) async fn list(
     State(state): State<Arc<HttpState>>,
@@ -65,7 +65,7 @@ pub(super) async fn list(
 ///
 /// By agent, task, grant, lease or backend, or everything by the kill switch. An agent may give up its own. The answer says what
 /// is known to be dead and what ends by when.
-#[utoipa::path(post, path = "/v1/revocations", tag = "leases", request_body = RevokeAsk,
+#[utoipa::path(post, path = "/v1/revocations", operation_id = "revoke", tag = "leases", request_body = RevokeAsk,
     security(("agentToken" = []), ("operatorToken" = [])),
     responses(
         (status = 200, description = "What is known of everything that ended", body = Closure),

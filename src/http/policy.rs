@@ -15,14 +15,14 @@ use super::{HttpState, answer};
 /// List the scopes you may ask for
 ///
 /// With their risk, their parameters, and what policy would say now.
-#[utoipa::path(get, path = "/v1/scopes", tag = "policy", security(("agentToken" = []), ("operatorToken" = [])),
+#[utoipa::path(get, path = "/v1/scopes", operation_id = "list_scopes", tag = "policy", security(("agentToken" = []), ("operatorToken" = [])),
     responses((status = 200, description = "What this caller may ask for", body = ScopesAnswer)))]
 pub(super) async fn scopes(State(state): State<Arc<HttpState>>, Anyone(caller): Anyone) -> Result<Response, Refusal> {
     Ok(answer(&state.broker.scopes(&caller).await?))
 }
 
 /// Ask who the broker thinks you are
-#[utoipa::path(get, path = "/v1/whoami", tag = "policy", security(("agentToken" = []), ("operatorToken" = [])),
+#[utoipa::path(get, path = "/v1/whoami", operation_id = "whoami", tag = "policy", security(("agentToken" = []), ("operatorToken" = [])),
     responses((status = 200, description = "The caller", body = Whoami)))]
 pub(super) async fn whoami(State(state): State<Arc<HttpState>>, Anyone(caller): Anyone) -> Response {
     answer(&state.broker.whoami(&caller))
@@ -31,7 +31,7 @@ pub(super) async fn whoami(State(state): State<Arc<HttpState>>, Anyone(caller): 
 /// Read a decision
 ///
 /// The policies that determined it, the bundle, and the complete input.
-#[utoipa::path(get, path = "/v1/decisions/{id}", tag = "policy", security(("agentToken" = []), ("operatorToken" = [])),
+#[utoipa::path(get, path = "/v1/decisions/{id}", operation_id = "read_decision", tag = "policy", security(("agentToken" = []), ("operatorToken" = [])),
     params(("id" = String, Path, description = "The decision's id")),
     responses((status = 200, description = "The decision", body = DecisionView)))]
 pub(super) async fn decision(
@@ -45,7 +45,7 @@ pub(super) async fn decision(
 /// Ask what policy would say
 ///
 /// Nothing is recorded and nothing is granted. An agent asks for itself; a person may name an agent.
-#[utoipa::path(post, path = "/v1/decisions/simulate", tag = "policy", request_body = SimulateAsk,
+#[utoipa::path(post, path = "/v1/decisions/simulate", operation_id = "simulate_decision", tag = "policy", request_body = SimulateAsk,
     security(("agentToken" = []), ("operatorToken" = [])),
     responses(
         (status = 200, description = "What policy would say", body = SimulateAnswer),

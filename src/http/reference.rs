@@ -1,6 +1,7 @@
 //! The reference, served by the broker itself: the OpenAPI document, a page made from it, and a page for each problem. Made
 //! once, at first use; no script, no third party, and a policy that would stop both.
 
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use axum::http::{HeaderValue, header};
@@ -29,14 +30,14 @@ static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Read the OpenAPI document
-#[utoipa::path(get, path = "/openapi.json", tag = "reference",
+#[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "reference",
     responses((status = 200, description = "This document", body = Object)))]
 pub(super) async fn openapi_json() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
 }
 
 /// Read the reference as a page
-#[utoipa::path(get, path = "/docs", tag = "reference",
+#[utoipa::path(get, path = "/docs", operation_id = "reference", tag = "reference",
     responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 pub(super) async fn docs() -> Response {
     page(REFERENCE.as_str())
@@ -45,19 +46,12 @@ pub(super) async fn docs() -> Response {
 /// Read what a problem means
 ///
 /// The `type` of every problem is the address of such a page.
-#[utoipa::path(get, path = "/problems/{slug}", tag = "reference",
+#[utoipa::path(get, path = "/problems/{slug}", operation_id = "read_problem", tag = "reference",
     params(("slug" = String, Path, description = "The problem's code")),
     responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
 pub(super) async fn problem_page(PathId(slug): PathId) -> Result<Response, Refusal> {
     let kind = ProblemKind::ALL.iter().find(|kind| kind.slug() == slug).ok_or_else(Refusal::not_found)?;
-    let body = format!(
-        "<h1>{}</h1><p>{}.</p><table><tr><th>HTTP status</th><td>{}</td></tr><tr><th>What an agent should do</th>\
-         <td><code>{}</code></td></tr></table><p><a href=\"/docs\">Reference</a></p>",
-        kind.slug(),
-        escape(kind.title()),
-        kind.status(),
-        kind.agent_action(),
-    );
+    let body = format!("{}<p><a href=\"/docs\">Reference</a></p>", markdown(kind.page()));
     Ok(page(whole(kind.slug(), &body)))
 }
 
@@ -84,7 +78,7 @@ fn render(document: &Value) -> String {
     body.push_str("<p><a href=\"/openapi.json\">OpenAPI document</a></p>");
     for tag in document.get("tags").and_then(Value::as_array).into_iter().flatten() {
         let name = tag.get("name").and_then(Value::as_str).unwrap_or_default();
-        body.push_str(&format!("<h2>{}</h2><p>{}.</p>", escape(name), text(tag.get("description"))));
+        let _ = write!(body, "<h2>{}</h2><p>{}.</p>", escape(name), text(tag.get("description")));
         for (path, item) in members(document.get("paths")) {
             let here = |operation: &Value| operation.pointer("/tags/0").and_then(Value::as_str) == Some(name);
             for (method, operation) in item.as_object().into_iter().flatten().filter(|(_, operation)| here(operation)) {
@@ -99,8 +93,8 @@ fn render(document: &Value) -> String {
     body.push_str("<h2>Problems</h2><table><tr><th>Code</th><th>Status</th><th>Meaning</th></tr>");
     for kind in ProblemKind::ALL {
         let (slug, title) = (kind.slug(), escape(kind.title()));
-        body.push_str(&format!("<tr><td><a href=\"/problems/{slug}\"><code>{slug}</code></a></td>"));
-        body.push_str(&format!("<td>{}</td><td>{title}</td></tr>", kind.status()));
+        let _ = write!(body, "<tr><td><a href=\"/problems/{slug}\"><code>{slug}</code></a></td>");
+        let _ = write!(body, "<td>{}</td><td>{title}</td></tr>", kind.status());
     }
     body.push_str("</table>");
     whole("Reference", &body)
@@ -118,40 +112,40 @@ fn render_operation(body: &mut String, path: &str, method: &str, operation: &Val
         .collect();
     let callers = if callers.is_empty() { "anybody".to_owned() } else { callers.join(" or ") };
     let summary = text(operation.get("summary"));
-    body.push_str(&format!("<h3><code>{} {}</code></h3>", method.to_uppercase(), escape(path)));
-    body.push_str(&format!("<p><strong>{summary}.</strong> {}</p>", text(operation.get("description"))));
-    body.push_str(&format!("<p>Callers: {}</p><table>", escape(&callers)));
+    let _ = write!(body, "<h3><code>{} {}</code></h3>", method.to_uppercase(), escape(path));
+    let _ = write!(body, "<p><strong>{summary}.</strong> {}</p>", text(operation.get("description")));
+    let _ = write!(body, "<p>Callers: {}</p><table>", escape(&callers));
     for parameter in operation.get("parameters").and_then(Value::as_array).into_iter().flatten() {
         let (name, place) = (text(parameter.get("name")), text(parameter.get("in")));
         let description = text(parameter.get("description"));
-        body.push_str(&format!("<tr><td><code>{name}</code></td><td>{place}</td><td>{description}</td></tr>"));
+        let _ = write!(body, "<tr><td><code>{name}</code></td><td>{place}</td><td>{description}</td></tr>");
     }
     for (_, media) in members(operation.pointer("/requestBody/content")) {
-        body.push_str(&format!("<tr><td>body</td><td></td><td>{}</td></tr>", kind(media.get("schema"))));
+        let _ = write!(body, "<tr><td>body</td><td></td><td>{}</td></tr>", kind(media.get("schema")));
     }
     for (status, response) in members(operation.get("responses")) {
         let of =
             members(response.get("content")).map(|(_, media)| kind(media.get("schema"))).next().unwrap_or_default();
         let description = text(response.get("description"));
-        body.push_str(&format!("<tr><td>{}</td><td>{of}</td><td>{description}</td></tr>", escape(status)));
+        let _ = write!(body, "<tr><td>{}</td><td>{of}</td><td>{description}</td></tr>", escape(status));
     }
     body.push_str("</table>");
 }
 
 fn render_type(body: &mut String, name: &str, schema: &Value) {
     let name = escape(name);
-    body.push_str(&format!("<h3 id=\"{name}\"><code>{name}</code></h3><p>{}</p>", text(schema.get("description"))));
+    let _ = write!(body, "<h3 id=\"{name}\"><code>{name}</code></h3><p>{}</p>", text(schema.get("description")));
     let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     body.push_str("<table>");
     for (member, property) in members(schema.get("properties")) {
         let need = if required.iter().any(|one| one == member) { "required" } else { "" };
         let (of, description) = (kind(Some(property)), text(property.get("description")));
-        body.push_str(&format!("<tr><td><code>{}</code></td><td>{of}</td><td>{need}</td>", escape(member)));
-        body.push_str(&format!("<td>{description}</td></tr>"));
+        let _ = write!(body, "<tr><td><code>{}</code></td><td>{of}</td><td>{need}</td>", escape(member));
+        let _ = write!(body, "<td>{description}</td></tr>");
     }
     body.push_str("</table>");
     if let Some(example) = schema.get("example") {
-        body.push_str(&format!("<pre><code>{}</code></pre>", escape(&format!("{example:#}"))));
+        let _ = write!(body, "<pre><code>{}</code></pre>", escape(&format!("{example:#}")));
     }
 }
 
@@ -176,6 +170,22 @@ fn kind(schema: Option<&Value>) -> String {
     }
 }
 
+/// The little Markdown that problem pages use: headings, paragraphs and code. Everything else stays as it is written.
+fn markdown(source: &str) -> String {
+    let block = |block: &str| match block.split_once(' ') {
+        Some(("#", heading)) => format!("<h1>{}</h1>", code(heading)),
+        Some(("##", heading)) => format!("<h2>{}</h2>", code(heading)),
+        _ => format!("<p>{}</p>", code(block)),
+    };
+    source.trim().split("\n\n").map(block).collect()
+}
+
+fn code(text: &str) -> String {
+    let part =
+        |(index, part): (usize, &str)| if index % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() };
+    escape(text).split('`').enumerate().map(part).collect()
+}
+
 fn members(value: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
     value.and_then(Value::as_object).into_iter().flatten()
 }
@@ -186,4 +196,42 @@ fn text(value: Option<&Value>) -> String {
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_shows_every_route_and_every_problem() {
+        for route in super::super::route_list() {
+            assert!(REFERENCE.contains(&format!("<code>{} {}</code>", route.method, route.path)), "{}", route.path);
+        }
+        for kind in ProblemKind::ALL {
+            assert!(REFERENCE.contains(&format!("href=\"/problems/{}\"", kind.slug())));
+        }
+    }
+
+    #[test]
+    fn the_reference_has_no_script_and_asks_nobody_else_for_anything() {
+        for word in ["<script", "<link", "<img", "src=", "http:", "https:", "//", "javascript", " style="] {
+            assert!(!REFERENCE.contains(word), "{word}");
+        }
+        assert!(CONTENT_SECURITY_POLICY.starts_with("default-src 'none';"));
+    }
+
+    #[tokio::test]
+    async fn every_problem_has_its_page_and_nothing_else_has() {
+        for kind in ProblemKind::ALL {
+            let response = problem_page(PathId(kind.slug().to_owned())).await.unwrap();
+            assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
+            assert!(markdown(kind.page()).contains(&format!("<code>{}</code>", kind.slug())));
+        }
+        assert!(problem_page(PathId("nonsense".to_owned())).await.is_err());
+    }
+
+    #[test]
+    fn markup_in_a_text_stays_text() {
+        assert_eq!(markdown("# a <b>\n\n`c<d`"), "<h1>a &lt;b&gt;</h1><p><code>c&lt;d</code></p>");
+    }
 }

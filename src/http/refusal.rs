@@ -16,6 +16,17 @@ pub(super) struct Refusal {
     pub(super) kind: ProblemKind,
     /// What happened this time and what to do next; safe to show to whoever called.
     pub(super) detail: Cow<'static, str>,
+    /// When the same may be tried again.
+    retry_after_secs: Option<u64>,
+    /// The `WWW-Authenticate` challenge.
+    challenge: Option<&'static str>,
+    /// What few refusals have.
+    pub(super) about: Box<About>,
+}
+
+/// What few refusals have.
+#[derive(Debug, Clone, Default)]
+pub(super) struct About {
     /// One word that says more.
     pub(super) reason: Option<String>,
     /// Why policy said no.
@@ -24,27 +35,13 @@ pub(super) struct Refusal {
     pub(super) task: Option<String>,
     /// The decision it follows from.
     pub(super) decision: Option<String>,
-    /// When the same may be tried again.
-    retry_after_secs: Option<u64>,
-    /// The `WWW-Authenticate` challenge.
-    challenge: Option<&'static str>,
     /// What only the log may know.
     log: Option<String>,
 }
 
 impl Refusal {
     pub(super) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-            reason: None,
-            because: Vec::new(),
-            task: None,
-            decision: None,
-            retry_after_secs: None,
-            challenge: None,
-            log: None,
-        }
+        Self { kind, detail: detail.into(), retry_after_secs: None, challenge: None, about: Box::default() }
     }
 
     /// No token that is accepted; never says which check failed.
@@ -70,7 +67,7 @@ impl Refusal {
     }
 
     pub(super) fn because_of(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
+        self.about.reason = Some(reason.into());
         self
     }
 
@@ -80,7 +77,7 @@ impl Refusal {
     }
 
     pub(super) fn logging(mut self, text: impl Into<String>) -> Self {
-        self.log = Some(text.into());
+        self.about.log = Some(text.into());
         self
     }
 
@@ -94,10 +91,10 @@ impl Refusal {
 
     /// Tell the log what the caller is not told; the frame's span carries the request's id.
     pub(super) fn record(&self) {
-        let (code, detail) = (self.kind.slug(), self.log.as_deref().unwrap_or_default());
+        let (code, detail) = (self.kind.slug(), self.about.log.as_deref().unwrap_or_default());
         if matches!(self.kind, ProblemKind::Internal | ProblemKind::IntegrityViolation) {
             tracing::error!(code, detail, "request failed");
-        } else if self.log.is_some() {
+        } else if self.about.log.is_some() {
             tracing::warn!(code, detail, "request could not be served");
         } else {
             tracing::debug!(code, "request refused");
@@ -114,10 +111,10 @@ impl Refusal {
             detail: self.detail.clone().into_owned(),
             request_id: request_id.to_owned(),
             agent_action: self.kind.agent_action(),
-            reason: self.reason.clone(),
-            because: self.because.clone(),
-            task: self.task.clone(),
-            decision: self.decision.clone(),
+            reason: self.about.reason.clone(),
+            because: self.about.because.clone(),
+            task: self.about.task.clone(),
+            decision: self.about.decision.clone(),
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
         *response.status_mut() = self.status();

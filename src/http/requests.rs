@@ -35,7 +35,7 @@ pub(super) struct ListParams {
 /// List requests
 ///
 /// The oldest first. Each carries what would be minted, and whether you may decide it.
-#[utoipa::path(get, path = "/v1/requests", tag = "approvals", security(("operatorToken" = [])), params(ListParams),
+#[utoipa::path(get, path = "/v1/requests", operation_id = "list_requests", tag = "approvals", security(("operatorToken" = [])), params(ListParams),
     responses((status = 200, description = "A page of requests", body = RequestsPage)))]
 pub(super) async fn list(
     State(state): State<Arc<HttpState>>,
@@ -50,7 +50,7 @@ pub(super) async fn list(
 /// Read a request
 ///
 /// With the native effect of what would be minted, and the digest a verdict must carry.
-#[utoipa::path(get, path = "/v1/requests/{id}", tag = "approvals", security(("operatorToken" = [])),
+#[utoipa::path(get, path = "/v1/requests/{id}", operation_id = "read_request", tag = "approvals", security(("operatorToken" = [])),
     params(("id" = String, Path, description = "The request's id")),
     responses((status = 200, description = "The request", body = RequestView)))]
 pub(super) async fn read(
@@ -64,7 +64,7 @@ pub(super) async fn read(
 /// Decide a request
 ///
 /// An approval is evidence: policy is asked again, and only its answer grants anything.
-#[utoipa::path(post, path = "/v1/requests/{id}/verdict", tag = "approvals", request_body = VerdictAsk,
+#[utoipa::path(post, path = "/v1/requests/{id}/verdict", operation_id = "decide_request", tag = "approvals", request_body = VerdictAsk,
     security(("operatorToken" = [])), params(("id" = String, Path, description = "The request's id")),
     responses(
         (status = 200, description = "What came of it", body = VerdictAnswer),

@@ -28,7 +28,7 @@ type Shared = State<Arc<HttpState>>;
 ///
 /// What is permitted is minted and delivered in this answer, and only in this answer. What needs a person waits: read the task
 /// with `?wait=25`, then collect. When nothing is permitted, the task is closed and the answer is a problem.
-#[utoipa::path(post, path = "/v1/tasks", tag = "tasks", request_body = TaskAsk, security(("agentToken" = [])),
+#[utoipa::path(post, path = "/v1/tasks", operation_id = "open_task", tag = "tasks", request_body = TaskAsk, security(("agentToken" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
         (status = 201, description = "All was granted", body = TaskAnswer, headers(("Location" = String, description = "The task"))),
@@ -69,7 +69,7 @@ pub(super) struct ReadParams {
 /// Read a task
 ///
 /// An agent sees its own tasks. No answer of this route carries a credential.
-#[utoipa::path(get, path = "/v1/tasks/{id}", tag = "tasks", security(("agentToken" = []), ("operatorToken" = [])),
+#[utoipa::path(get, path = "/v1/tasks/{id}", operation_id = "read_task", tag = "tasks", security(("agentToken" = []), ("operatorToken" = [])),
     params(("id" = String, Path, description = "The task's id"), ReadParams),
     responses((status = 200, description = "The task", body = TaskAnswer)))]
 pub(super) async fn read(
@@ -96,7 +96,7 @@ pub(super) async fn read(
 /// Ask for more within a task
 ///
 /// The task keeps its purpose, its ceiling and its end.
-#[utoipa::path(post, path = "/v1/tasks/{id}/requests", tag = "tasks", request_body = MoreAccessAsk, security(("agentToken" = [])),
+#[utoipa::path(post, path = "/v1/tasks/{id}/requests", operation_id = "request_access", tag = "tasks", request_body = MoreAccessAsk, security(("agentToken" = [])),
     params(("id" = String, Path, description = "The task's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
@@ -127,7 +127,7 @@ pub(super) async fn ask_for_more(
 /// Collect what has been granted since
 ///
 /// Mints and delivers after an approval, or afresh after a credential expired, while the grant lives.
-#[utoipa::path(post, path = "/v1/tasks/{id}/credentials", tag = "tasks", security(("agentToken" = [])),
+#[utoipa::path(post, path = "/v1/tasks/{id}/credentials", operation_id = "collect_credentials", tag = "tasks", security(("agentToken" = [])),
     params(("id" = String, Path, description = "The task's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
@@ -158,7 +158,7 @@ pub(super) async fn collect(
 /// Say that a task is still worked on
 ///
 /// A task opened with `heartbeat_seconds` ends when this stops coming.
-#[utoipa::path(post, path = "/v1/tasks/{id}/heartbeat", tag = "tasks", security(("agentToken" = [])),
+#[utoipa::path(post, path = "/v1/tasks/{id}/heartbeat", operation_id = "heartbeat_task", tag = "tasks", security(("agentToken" = [])),
     params(("id" = String, Path, description = "The task's id")),
     responses(
         (status = 200, description = "The task", body = TaskAnswer),
@@ -178,7 +178,7 @@ pub(super) async fn heartbeat(
 /// End a task that is done
 ///
 /// Everything it holds ends. The answer says, credential by credential, what is known to be dead. Safe to repeat.
-#[utoipa::path(post, path = "/v1/tasks/{id}/complete", tag = "tasks", security(("agentToken" = [])),
+#[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "tasks", security(("agentToken" = [])),
     params(("id" = String, Path, description = "The task's id")),
     responses((status = 200, description = "What is known of everything that ended", body = Closure)))]
 pub(super) async fn complete(
@@ -193,7 +193,7 @@ pub(super) async fn complete(
 /// Give a task up
 ///
 /// The same as completing it, but the record says that it was not done. Safe to repeat.
-#[utoipa::path(post, path = "/v1/tasks/{id}/cancel", tag = "tasks", security(("agentToken" = [])),
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancel", operation_id = "cancel_task", tag = "tasks", security(("agentToken" = [])),
     params(("id" = String, Path, description = "The task's id")),
     responses((status = 200, description = "What is known of everything that ended", body = Closure)))]
 pub(super) async fn cancel(

@@ -92,10 +92,10 @@ fn denied(task: String, decision: String, reason: String, because: Vec<String>) 
         (Kind::PolicyDenied, "Nothing of what you asked for is permitted, so nothing was granted.")
     };
     let mut refusal = Refusal::new(kind, stop_with(&format!("{why} Stop the work that needs it, and report.")));
-    refusal.reason = Some(reason);
-    refusal.because = because;
-    refusal.task = Some(task);
-    refusal.decision = Some(decision);
+    refusal.about.reason = Some(reason);
+    refusal.about.because = because;
+    refusal.about.task = Some(task);
+    refusal.about.decision = Some(decision);
     refusal
 }
 

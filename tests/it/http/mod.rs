@@ -1,0 +1,3 @@
+//! The HTTP door, in process where no port is needed.
+
+mod listener;
