@@ -67,8 +67,7 @@ fn make_data_folder(folder: &Path) -> Result<(), Failure> {
 
 /// The first signal asks to finish, the second ends at once, which is safe by design: whatever was under way is on record.
 async fn end_on_second_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };
