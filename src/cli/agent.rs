@@ -9,7 +9,7 @@ use crate::api::AgentView;
 
 /// `hallpass agent …`.
 #[derive(Debug, Subcommand)]
-pub enum AgentCommand {
+pub(crate) enum AgentCommand {
     /// List the agents of the policy bundle
     List,
     /// Suspend an agent: everything it holds ends, and it gets nothing more
@@ -53,7 +53,7 @@ impl Row for AgentView {
 ///
 /// # Errors
 /// [`super::failure::Failure`].
-pub async fn run(command: AgentCommand, session: &Session) -> Outcome {
+pub(crate) async fn run(command: AgentCommand, session: &Session) -> Outcome {
     let client = session.client()?;
     let agents = match command {
         AgentCommand::List => client.list_agents().await?.items,

@@ -14,7 +14,7 @@ const MAX_TIMELINE: usize = 5_000;
 
 /// `hallpass audit …`.
 #[derive(Debug, Subcommand)]
-pub enum AuditCommand {
+pub(crate) enum AuditCommand {
     /// Search the audit events
     Search(SearchArgs),
     /// Everything about one task, in order
@@ -26,7 +26,7 @@ pub enum AuditCommand {
 
 /// What to search for.
 #[derive(Debug, Args)]
-pub struct SearchArgs {
+pub(crate) struct SearchArgs {
     /// About this agent
     #[arg(long)]
     agent: Option<String>,
@@ -95,7 +95,7 @@ fn text(event: &Value, member: &str) -> String {
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn run(command: AuditCommand, session: &Session) -> Outcome {
+pub(crate) async fn run(command: AuditCommand, session: &Session) -> Outcome {
     let client = session.client()?;
     match command {
         AuditCommand::Search(args) => {
@@ -138,7 +138,7 @@ impl SearchArgs {
 ///
 /// # Errors
 /// [`Failure`] of a call.
-pub async fn timeline(client: &Client, task: &str) -> Result<Vec<EventView>, Failure> {
+pub(crate) async fn timeline(client: &Client, task: &str) -> Result<Vec<EventView>, Failure> {
     let (mut events, mut cursor) = (Vec::new(), None);
     while events.len() < MAX_TIMELINE {
         let filter = EventsFilter {

@@ -8,7 +8,7 @@ use crate::api::ProblemKind;
 ///
 /// # Errors
 /// [`Failure`] for an unknown topic or code.
-pub fn help(topic: Option<&str>, code: Option<&str>, mut command: clap::Command) -> Outcome {
+pub(crate) fn help(topic: Option<&str>, code: Option<&str>, mut command: clap::Command) -> Outcome {
     match (topic, code) {
         (None, _) => print(&command.render_long_help().to_string())?,
         (Some("errors"), None) => {
@@ -39,6 +39,9 @@ pub fn help(topic: Option<&str>, code: Option<&str>, mut command: clap::Command)
 ///
 /// # Errors
 /// [`Failure`] when standard output cannot be written.
-pub fn routes() -> Outcome {
+pub(crate) fn routes() -> Outcome {
+    for route in crate::http::route_list() {
+        print(&format!("{:<6} {:<40} {}", route.method, route.path, route.callers.join(" ")))?;
+    }
     Ok(0)
 }

@@ -7,7 +7,7 @@ use crate::api::ProblemKind;
 
 /// The exit codes, a closed list. `exec` otherwise answers its child's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// It failed.
     Failure = 1,
     /// The command line or the request cannot be.
@@ -29,7 +29,7 @@ pub enum Exit {
 impl Exit {
     /// The code for a kind of problem.
     #[must_use]
-    pub const fn of(kind: ProblemKind) -> Self {
+    pub(crate) const fn of(kind: ProblemKind) -> Self {
         use ProblemKind as P;
         match kind {
             P::PolicyDenied
@@ -71,44 +71,44 @@ impl Exit {
 
     /// As a process answers it.
     #[must_use]
-    pub const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         self as u8
     }
 }
 
 /// Why a command did not succeed, and what to do.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The exit code.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     /// A stable name for it, where it has one.
-    pub code: Option<String>,
+    pub(crate) code: Option<String>,
     /// What happened, in one sentence.
-    pub message: String,
+    pub(crate) message: String,
     /// Labelled lines: `who`, `clock`, `fix`, `more`.
-    pub lines: Vec<(&'static str, String)>,
+    pub(crate) lines: Vec<(&'static str, String)>,
 }
 
 impl Failure {
     /// With a message only.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, code: None, message: message.into(), lines: Vec::new() }
     }
 
     /// Something in what the user typed.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
     /// Add what to do.
     #[must_use]
-    pub fn fix(self, text: impl Into<String>) -> Self {
+    pub(crate) fn fix(self, text: impl Into<String>) -> Self {
         self.line("fix", text)
     }
 
     /// Add a labelled line.
     #[must_use]
-    pub fn line(mut self, label: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn line(mut self, label: &'static str, text: impl Into<String>) -> Self {
         self.lines.push((label, text.into()));
         self
     }
@@ -153,7 +153,7 @@ impl From<crate::app::config::ConfigError> for Failure {
 }
 
 /// What a command answers: the process's exit code, 0 for success.
-pub type Outcome = Result<u8, Failure>;
+pub(crate) type Outcome = Result<u8, Failure>;
 
 #[cfg(test)]
 mod tests {

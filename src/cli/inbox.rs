@@ -9,7 +9,7 @@ use crate::api::{RequestView, VerdictAsk};
 
 /// `hallpass inbox …`.
 #[derive(Debug, Subcommand)]
-pub enum InboxCommand {
+pub(crate) enum InboxCommand {
     /// List requests
     List {
         /// In this state: pending, granted, denied, withdrawn or lapsed
@@ -70,7 +70,7 @@ impl Row for RequestView {
 ///
 /// # Errors
 /// [`super::failure::Failure`].
-pub async fn run(command: InboxCommand, session: &Session) -> Outcome {
+pub(crate) async fn run(command: InboxCommand, session: &Session) -> Outcome {
     let client = session.client()?;
     match command {
         InboxCommand::List { state, agent } => {

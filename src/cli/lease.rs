@@ -10,7 +10,7 @@ use crate::client::LeasesFilter;
 
 /// `hallpass lease …`.
 #[derive(Debug, Subcommand)]
-pub enum LeaseCommand {
+pub(crate) enum LeaseCommand {
     /// List leases
     List {
         /// Those that ended, too
@@ -56,7 +56,7 @@ impl Row for LeaseView {
 ///
 /// # Errors
 /// [`super::failure::Failure`].
-pub async fn run(command: LeaseCommand, session: &Session) -> Outcome {
+pub(crate) async fn run(command: LeaseCommand, session: &Session) -> Outcome {
     match command {
         LeaseCommand::List { all, agent, task, backend, limit } => {
             let live = (!all).then_some(true);

@@ -9,9 +9,11 @@ mod exec;
 mod explain;
 mod failure;
 mod inbox;
+mod inspect;
 mod keys;
 mod lease;
 mod output;
+mod policy;
 mod refusal;
 mod revoke;
 mod scope;
@@ -65,6 +67,13 @@ enum Command {
         #[command(subcommand)]
         command: config::ConfigCommand,
     },
+    /// Check and test policy bundles
+    Policy {
+        #[command(subcommand)]
+        command: policy::PolicyCommand,
+    },
+    /// Print the API's OpenAPI document
+    Openapi,
     /// Keys of the broker
     Keys {
         #[command(subcommand)]
@@ -149,9 +158,11 @@ async fn dispatch(cli: Cli) -> Outcome {
         return Err(Failure::usage("there is no command").fix("run `hallpass help`"));
     };
     match command {
-        Command::Dev(args) => dev::run(args, &session).await,
+        Command::Dev(args) => dev::run(args).await,
         Command::Serve => serve::run(config.as_deref()).await,
         Command::Config { command } => config::run(&command, config.as_deref()),
+        Command::Policy { command } => policy::run(&command, &session),
+        Command::Openapi => output::print(crate::http::openapi_document().trim_end()).map(|()| 0),
         Command::Keys { command } => keys::run(&command),
         Command::Exec(args) => exec::run(args, &session).await,
         Command::Task { command } => task::run(command, &session).await,

@@ -12,7 +12,7 @@ use crate::app::telemetry::escape;
 
 /// The shape of data on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Columns for people.
     #[default]
     Table,
@@ -25,7 +25,7 @@ pub enum Format {
 }
 
 /// A row of a list: its name, its columns.
-pub trait Row: Serialize {
+pub(crate) trait Row: Serialize {
     /// The columns' heads.
     const HEADS: &'static [&'static str];
     /// What it is called.
@@ -38,7 +38,7 @@ pub trait Row: Serialize {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn list<R: Row>(rows: &[R], format: Format) -> Result<(), Failure> {
+pub(crate) fn list<R: Row>(rows: &[R], format: Format) -> Result<(), Failure> {
     match format {
         Format::Table => {
             let mut table = Table::new();
@@ -58,7 +58,12 @@ pub fn list<R: Row>(rows: &[R], format: Format) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn one<T: Serialize>(value: &T, name: &str, format: Format, lines: &[(&str, String)]) -> Result<(), Failure> {
+pub(crate) fn one<T: Serialize>(
+    value: &T,
+    name: &str,
+    format: Format,
+    lines: &[(&str, String)],
+) -> Result<(), Failure> {
     match format {
         Format::Table => {
             let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
@@ -74,13 +79,13 @@ pub fn one<T: Serialize>(value: &T, name: &str, format: Format, lines: &[(&str, 
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn print(line: &str) -> Result<(), Failure> {
+pub(crate) fn print(line: &str) -> Result<(), Failure> {
     let written = writeln!(anstream::stdout().lock(), "{line}");
     written.map_err(|error| Failure::new(Exit::Failure, format!("standard output cannot be written: {error}")))
 }
 
 /// Say something to the person, on standard error; that nobody listens is no error.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(anstream::stderr().lock(), "{line}");
 }
 

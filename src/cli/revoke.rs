@@ -8,7 +8,7 @@ use crate::api::{RevocationTarget, RevokeAsk};
 
 /// `hallpass revoke`.
 #[derive(Debug, Args)]
-pub struct RevokeArgs {
+pub(crate) struct RevokeArgs {
     #[command(flatten)]
     target: Target,
     /// Why; it goes into the audit
@@ -61,7 +61,7 @@ impl Target {
 ///
 /// # Errors
 /// [`super::failure::Failure`].
-pub async fn run(args: RevokeArgs, session: &Session) -> Outcome {
+pub(crate) async fn run(args: RevokeArgs, session: &Session) -> Outcome {
     let ask = RevokeAsk { target: args.target.read(), reason: args.reason };
     let closure = session.client()?.revoke(&ask).await?;
     super::task::closure(&closure, session.output)

@@ -9,7 +9,7 @@ use crate::api::ScopeView;
 
 /// `hallpass scope …`.
 #[derive(Debug, Subcommand)]
-pub enum ScopeCommand {
+pub(crate) enum ScopeCommand {
     /// List what you may ask for, how risky it is, and what policy would say
     List,
 }
@@ -36,7 +36,7 @@ impl Row for ScopeView {
 ///
 /// # Errors
 /// [`super::failure::Failure`].
-pub async fn run(command: &ScopeCommand, session: &Session) -> Outcome {
+pub(crate) async fn run(command: &ScopeCommand, session: &Session) -> Outcome {
     match command {
         ScopeCommand::List => {
             let answer = session.client()?.scopes().await?;

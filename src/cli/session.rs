@@ -17,25 +17,25 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:8600";
 
 /// Options of every command that calls a server.
 #[derive(Debug, Clone, Args)]
-pub struct Session {
+pub(crate) struct Session {
     /// The server's address [default: http://127.0.0.1:8600]
     #[arg(long, env = env::SERVER, global = true, value_name = "URL", help_heading = "Connection")]
-    pub server: Option<String>,
+    pub(crate) server: Option<String>,
     /// A file with your identity token, read again for each call
     #[arg(long, env = env::TOKEN_FILE, global = true, value_name = "FILE", help_heading = "Connection")]
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     /// A file of CA certificates to trust instead of the machine's
     #[arg(long, env = env::CA_FILE, global = true, value_name = "FILE", help_heading = "Connection")]
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// Call as one of `hallpass dev`'s sample agents or people, with a fresh identity token for each call
     #[arg(long = "as", global = true, value_name = "NAME", help_heading = "Connection")]
-    pub dev_name: Option<String>,
+    pub(crate) dev_name: Option<String>,
     /// The folder of `hallpass dev`
     #[arg(long, global = true, value_name = "FOLDER", default_value = "hallpass-dev", help_heading = "Connection")]
-    pub dev_dir: PathBuf,
+    pub(crate) dev_dir: PathBuf,
     /// The shape of data on standard output
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "SHAPE")]
-    pub output: Format,
+    pub(crate) output: Format,
 }
 
 /// Ids from the machine's clock and randomness.
@@ -48,7 +48,7 @@ impl Session {
     ///
     /// # Errors
     /// When the address, the token or the dev folder cannot be used.
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
         let (server, tokens) = match &self.dev_name {
             Some(name) => {
                 let dev = DevState::load(&self.dev_dir)?;

@@ -12,37 +12,37 @@ use crate::client::{Client, LONGEST_POLL};
 
 /// What a task is asked for with.
 #[derive(Debug, Clone, Args)]
-pub struct AskArgs {
+pub(crate) struct AskArgs {
     /// What the task is for, in your own words
     #[arg(long)]
-    pub purpose: String,
+    pub(crate) purpose: String,
     /// A scope, e.g. `sandbox:releases:read` or `api:releases:write(prefix=v1/)`; repeat for several
     #[arg(long = "scope", required = true, value_name = "SCOPE")]
-    pub scopes: Vec<String>,
+    pub(crate) scopes: Vec<String>,
     /// The kind of task, one you are approved for
     #[arg(long)]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// How long a credential shall live, e.g. 90s, 10m or 1h
     #[arg(long, value_parser = text::parse_duration, value_name = "TIME")]
-    pub ttl: Option<i64>,
+    pub(crate) ttl: Option<i64>,
     /// How long the task stays open; as long as a credential lives when absent
     #[arg(long, value_parser = text::parse_duration, value_name = "TIME")]
-    pub task_ttl: Option<i64>,
+    pub(crate) task_ttl: Option<i64>,
     /// The person or service on whose behalf it runs
     #[arg(long, value_name = "NAME")]
-    pub on_behalf_of: Option<String>,
+    pub(crate) on_behalf_of: Option<String>,
     /// A reference, e.g. ticket=REL-482; repeat for several
     #[arg(long = "reference", value_parser = text::parse_reference, value_name = "NAME=VALUE")]
-    pub references: Vec<(String, String)>,
+    pub(crate) references: Vec<(String, String)>,
     /// What to tell whoever approves
     #[arg(long)]
-    pub message: Option<String>,
+    pub(crate) message: Option<String>,
 }
 
 impl AskArgs {
     /// As the API takes it.
     #[must_use]
-    pub fn ask(&self, heartbeat_seconds: Option<i64>) -> TaskAsk {
+    pub(crate) fn ask(&self, heartbeat_seconds: Option<i64>) -> TaskAsk {
         TaskAsk {
             purpose: self.purpose.clone(),
             kind: self.kind.clone(),
@@ -61,7 +61,7 @@ impl AskArgs {
 
 /// `hallpass task …`.
 #[derive(Debug, Subcommand)]
-pub enum TaskCommand {
+pub(crate) enum TaskCommand {
     /// Open a task; credentials that are granted at once are printed with the answer
     Open(AskArgs),
     /// Show a task
@@ -90,7 +90,7 @@ pub enum TaskCommand {
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn run(command: TaskCommand, session: &Session) -> Outcome {
+pub(crate) async fn run(command: TaskCommand, session: &Session) -> Outcome {
     let client = session.client()?;
     match command {
         TaskCommand::Open(args) => show(&client.open_task(&args.ask(None)).await?, session.output),
@@ -106,7 +106,7 @@ pub async fn run(command: TaskCommand, session: &Session) -> Outcome {
 }
 
 /// Whether somebody still has to decide something.
-pub fn is_pending(answer: &TaskAnswer) -> bool {
+pub(crate) fn is_pending(answer: &TaskAnswer) -> bool {
     answer.state == "open" && answer.requests.iter().any(|request| request.state == "pending")
 }
 
@@ -114,7 +114,7 @@ pub fn is_pending(answer: &TaskAnswer) -> bool {
 ///
 /// # Errors
 /// [`Failure`] of a call.
-pub fn wait(client: &Client, mut answer: TaskAnswer) -> BoxFuture<'_, Result<TaskAnswer, Failure>> {
+pub(crate) fn wait(client: &Client, mut answer: TaskAnswer) -> BoxFuture<'_, Result<TaskAnswer, Failure>> {
     Box::pin(async move {
         let mut announced = Vec::new();
         while is_pending(&answer) {
@@ -185,7 +185,7 @@ fn show(answer: &TaskAnswer, format: Format) -> Outcome {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn closure(closure: &Closure, format: Format) -> Outcome {
+pub(crate) fn closure(closure: &Closure, format: Format) -> Outcome {
     let mut lines = vec![
         ("id", closure.id.clone()),
         ("state", format!("{} ({})", closure.state, closure.cause)),

@@ -6,7 +6,7 @@ use crate::api::AskScope;
 ///
 /// # Errors
 /// In words, when it is none.
-pub fn parse_duration(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     let wrong = || format!("`{}` is no length of life; write it like 90s, 10m, 2h or 1h30m", text.escape_debug());
     if let Ok(secs) = text.parse::<u32>() {
         return positive(i64::from(secs)).ok_or_else(wrong);
@@ -40,7 +40,7 @@ fn positive(secs: i64) -> Option<i64> {
 
 /// Scopes as they were typed; the server reads them.
 #[must_use]
-pub fn scopes(written: &[String]) -> Vec<AskScope> {
+pub(crate) fn scopes(written: &[String]) -> Vec<AskScope> {
     written.iter().cloned().map(AskScope::Written).collect()
 }
 
@@ -48,7 +48,7 @@ pub fn scopes(written: &[String]) -> Vec<AskScope> {
 ///
 /// # Errors
 /// In words, when it is none.
-pub fn parse_reference(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_reference(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
         Some(_) | None => Err("write it like ticket=REL-482".to_owned()),

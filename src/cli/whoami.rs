@@ -8,7 +8,7 @@ use super::session::Session;
 ///
 /// # Errors
 /// [`super::failure::Failure`].
-pub async fn run(session: &Session) -> Outcome {
+pub(crate) async fn run(session: &Session) -> Outcome {
     let who = session.client()?.whoami().await?;
     let mut lines = vec![
         (who.kind.as_str(), who.name.clone()),

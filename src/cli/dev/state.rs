@@ -17,15 +17,15 @@ const FILE: &str = "dev.json";
 /// Where a `hallpass dev` listens and how its issuer is asked.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DevState {
+pub(crate) struct DevState {
     /// The broker's address.
-    pub server: String,
+    pub(crate) server: String,
     /// Where its issuer hands out identity tokens.
-    pub token_endpoint: url::Url,
+    pub(crate) token_endpoint: url::Url,
     /// The sandbox's resource server.
-    pub sandbox: String,
+    pub(crate) sandbox: String,
     /// The id of the resource server that may introspect.
-    pub resource_server_id: String,
+    pub(crate) resource_server_id: String,
     /// What the issuer asks for.
     token_secret: String,
     /// The resource server's secret.
@@ -35,7 +35,7 @@ pub struct DevState {
 impl DevState {
     /// With its secrets.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         addresses: [&str; 2],
         token_endpoint: url::Url,
         resource_server_id: &str,
@@ -51,7 +51,7 @@ impl DevState {
     ///
     /// # Errors
     /// [`Failure`] when there is none, or others may read it.
-    pub fn load(folder: &Path) -> Result<Self, Failure> {
+    pub(crate) fn load(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join(FILE);
         let wrong = |why: String| {
             Failure::new(Exit::Unauthenticated, format!("{}: {why}", path.display())).fix(
@@ -70,7 +70,7 @@ impl DevState {
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn save(&self, folder: &Path) -> std::io::Result<()> {
+    pub(crate) fn save(&self, folder: &Path) -> std::io::Result<()> {
         let (path, fresh) = (folder.join(FILE), folder.join("dev.json.new"));
         let _ = std::fs::remove_file(&fresh);
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
@@ -79,7 +79,7 @@ impl DevState {
     }
 
     /// Forget it, when the issuer stops.
-    pub fn remove(folder: &Path) {
+    pub(crate) fn remove(folder: &Path) {
         let _ = std::fs::remove_file(folder.join(FILE));
     }
 
@@ -87,7 +87,7 @@ impl DevState {
     ///
     /// # Errors
     /// [`Failure`] when the name cannot be one.
-    pub fn tokens(&self, name: &str) -> Result<TokenSource, Failure> {
+    pub(crate) fn tokens(&self, name: &str) -> Result<TokenSource, Failure> {
         if name.is_empty() || name.len() > 64 {
             return Err(Failure::usage("--as names one of the sample agents or people, e.g. release-bot"));
         }
@@ -100,7 +100,7 @@ impl DevState {
 
     /// The secret with which the resource server introspects.
     #[must_use]
-    pub fn resource_server_secret(&self) -> SecretString {
+    pub(crate) fn resource_server_secret(&self) -> SecretString {
         SecretString::from(self.resource_server_secret.as_str())
     }
 }

@@ -21,7 +21,11 @@ const CHUNK_BYTES: usize = 16 * 1024;
 ///
 /// # Errors
 /// The exit code a shell would answer (127: not found, 126: cannot be run) and why.
-pub fn spawn(command: &[String], variables: &BTreeMap<String, String>, masked: bool) -> Result<Child, (u8, Failure)> {
+pub(crate) fn spawn(
+    command: &[String],
+    variables: &BTreeMap<String, String>,
+    masked: bool,
+) -> Result<Child, (u8, Failure)> {
     let Some((program, arguments)) = command.split_first() else {
         return Err((Exit::Usage.code(), Failure::usage("there is no command to run").fix("write it after `--`")));
     };
@@ -41,7 +45,7 @@ pub fn spawn(command: &[String], variables: &BTreeMap<String, String>, masked: b
 ///
 /// # Errors
 /// [`Failure`] when signals cannot be listened for or the child cannot be waited for.
-pub async fn watch(child: &mut Child, secrets: &Secrets) -> Result<u8, Failure> {
+pub(crate) async fn watch(child: &mut Child, secrets: &Secrets) -> Result<u8, Failure> {
     let out = child.stdout.take();
     let err = child.stderr.take();
     let streams = async {

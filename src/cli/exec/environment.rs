@@ -12,14 +12,14 @@ use crate::api::Credential;
 use crate::cli::failure::{Exit, Failure};
 
 /// The variable with the task's id.
-pub const TASK: &str = "HALLPASS_TASK";
+pub(crate) const TASK: &str = "HALLPASS_TASK";
 /// The variable with the path of the credentials file.
-pub const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
+pub(crate) const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
 
 /// The variables of some credentials. A kind's variable is set when there is one credential of it; with several, each has a
 /// variable of its own that ends in backend and resource.
 #[must_use]
-pub fn variables(task: &str, credentials: &[Credential]) -> BTreeMap<String, String> {
+pub(crate) fn variables(task: &str, credentials: &[Credential]) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::from([(TASK.to_owned(), task.to_owned())]);
     for (name, value) in named(credentials, "jwt", "access_token", "HALLPASS_ACCESS_TOKEN") {
         variables.insert(name, value);
@@ -62,7 +62,7 @@ struct CredentialsFile<'a> {
 }
 
 /// A folder of its own for one file; both are gone when this is dropped.
-pub struct TempFile {
+pub(crate) struct TempFile {
     folder: PathBuf,
     path: PathBuf,
 }
@@ -72,7 +72,7 @@ impl TempFile {
     ///
     /// # Errors
     /// [`Failure`] when it cannot be written.
-    pub fn write(unique: &str, task: &str, credentials: &[Credential]) -> Result<Self, Failure> {
+    pub(crate) fn write(unique: &str, task: &str, credentials: &[Credential]) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!("hallpass-{unique}"));
         let why = |error: std::io::Error| {
             Failure::new(
@@ -93,7 +93,7 @@ impl TempFile {
 
     /// Where it is.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

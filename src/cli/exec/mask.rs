@@ -4,17 +4,17 @@
 use zeroize::Zeroizing;
 
 /// What stands in the place of a secret.
-pub const MASK: &[u8] = b"[masked]";
+pub(crate) const MASK: &[u8] = b"[masked]";
 /// Values shorter than this are not masked: they are words such as `Bearer`, and would punch holes into ordinary text.
 const MIN_SECRET_BYTES: usize = 16;
 
 /// The secrets to take out.
 #[derive(Clone, Default)]
-pub struct Secrets(Vec<Zeroizing<Vec<u8>>>);
+pub(crate) struct Secrets(Vec<Zeroizing<Vec<u8>>>);
 
 impl Secrets {
     /// From values of credentials; each is known as it is, and as JSON would write it.
-    pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let mut secrets: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         let mut add = |secret: Vec<u8>| {
             let secret = Zeroizing::new(secret);
@@ -47,7 +47,7 @@ impl Secrets {
 }
 
 /// Masks one stream.
-pub struct Masker {
+pub(crate) struct Masker {
     secrets: Secrets,
     held: Zeroizing<Vec<u8>>,
 }
@@ -55,18 +55,18 @@ pub struct Masker {
 impl Masker {
     /// For one stream.
     #[must_use]
-    pub fn new(secrets: Secrets) -> Self {
+    pub(crate) fn new(secrets: Secrets) -> Self {
         Self { secrets, held: Zeroizing::new(Vec::new()) }
     }
 
     /// What may be passed on after `chunk` has arrived.
-    pub fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
+    pub(crate) fn push(&mut self, chunk: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(chunk);
         self.release(false)
     }
 
     /// What is left when the stream has ended.
-    pub fn finish(&mut self) -> Vec<u8> {
+    pub(crate) fn finish(&mut self) -> Vec<u8> {
         self.release(true)
     }
 

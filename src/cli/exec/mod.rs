@@ -28,7 +28,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(20);
 
 /// `hallpass exec`.
 #[derive(Debug, Args)]
-pub struct ExecArgs {
+pub(crate) struct ExecArgs {
     #[command(flatten)]
     ask: AskArgs,
     /// Do not wait for a person: exit with 4 when somebody must decide first; the task stays open
@@ -46,7 +46,7 @@ pub struct ExecArgs {
 ///
 /// # Errors
 /// [`Failure`]; what was opened is given up.
-pub async fn run(args: ExecArgs, session: &Session) -> Outcome {
+pub(crate) async fn run(args: ExecArgs, session: &Session) -> Outcome {
     let client = session.client()?;
     // A task that nobody waits beside must not end for want of a heartbeat.
     let heartbeat = (!args.no_wait).then_some(HEARTBEAT_SECS);
