@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use super::BrokerError;
 use crate::api::{AskScope, TaskAsk};
 use crate::domain::{
-    Agent, Catalogue, Ceiling, Message, Name, Purpose, Scope, ScopeError, ScopeSet, Ttl, forbidden_characters,
+    Agent, Catalogue, Ceiling, Message, Name, Purpose, Scope, ScopeError, ScopeSet, Task, TaskId, TaskRecord,
+    TaskState, Timestamp, Ttl, forbidden_characters,
 };
 
 /// Most references a task may have, and the longest of their texts.
@@ -28,6 +29,35 @@ pub(super) struct ParsedTask {
     pub ttl: Ttl,
     pub heartbeat: Option<Ttl>,
     pub access: ParsedAccess,
+}
+
+impl ParsedTask {
+    /// The task this would be, and what it asks for.
+    pub(super) fn into_task(
+        self,
+        id: TaskId,
+        agent: &Agent,
+        identity: String,
+        now: Timestamp,
+    ) -> Result<(Task, ParsedAccess), BrokerError> {
+        let task = Task::new(TaskRecord {
+            id,
+            agent: agent.id.clone(),
+            identity,
+            purpose: self.purpose,
+            kind: self.kind,
+            beneficiary: self.beneficiary,
+            references: self.references,
+            message: self.message,
+            ceiling: self.ceiling,
+            opened_at: now,
+            ends_at: now.plus(self.ttl),
+            heartbeat: self.heartbeat,
+            heard_at: self.heartbeat.map(|_| now),
+            state: TaskState::Open,
+        });
+        Ok((task.map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?, self.access))
+    }
 }
 
 /// The scopes that were asked for, each with its entry's name proven to exist.

@@ -91,7 +91,11 @@ impl Broker {
         match error {
             StoreError::LimitReached("pending_requests") => BrokerError::TooManyPending(agent.limits.pending_requests),
             StoreError::LimitReached(_) => BrokerError::TooManyLeases(agent.limits.live_leases),
-            other => self.settle_store_error(other).await,
+            other @ (StoreError::Unavailable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Conflict { .. }
+            | StoreError::ControlChanged(_)
+            | StoreError::Corrupt(_)) => self.settle_store_error(other).await,
         }
     }
 
@@ -142,6 +146,9 @@ impl Broker {
     }
 
     /// Record that a bundle was refused; the old one stays in force.
+    ///
+    /// # Errors
+    /// What the store says.
     pub async fn reject_bundle(&self, why: &str, actor: Actor) -> Result<(), BrokerError> {
         let mut record = Record::new(&self.ids, self.clock.now(), actor);
         let in_force = self.policy.current().digest();

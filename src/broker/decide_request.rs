@@ -36,7 +36,7 @@ impl Broker {
         let (request, task) = self.request_and_task(request).await?;
         let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;
         self.may(caller, OperatorAction::Decide, Some(&agent.id))?;
-        self.check_voter(caller, &bundle, agent, &task, &request)?;
+        check_voter(caller, &bundle, agent, &task, &request)?;
         let now = self.clock.now();
         if request.is_due(now) {
             return Err(BrokerError::AlreadyDecided("lapsed"));
@@ -74,29 +74,6 @@ impl Broker {
         Ok(VerdictAnswer { id: request.id.to_string(), state: request.state.as_str().to_owned(), given, message })
     }
 
-    /// Whose verdict counts: not the owner's or the beneficiary's, and only of people in the rule's groups.
-    fn check_voter(
-        &self,
-        caller: &OperatorCaller,
-        bundle: &Bundle,
-        agent: &Agent,
-        task: &Task,
-        request: &AccessRequest,
-    ) -> Result<(), BrokerError> {
-        let Some((rule, _)) = request.pending() else {
-            return Err(BrokerError::AlreadyDecided(request.state.as_str()));
-        };
-        if is_own_request(bundle, agent, task, &caller.operator) {
-            return Err(BrokerError::OwnRequest);
-        }
-        let groups = rule.groups();
-        if !groups.iter().any(|group| caller.operator.groups.iter().any(|own| own == group)) {
-            let groups = groups.into_iter().map(str::to_owned).collect();
-            return Err(BrokerError::NotInGroup { rule: rule.to_string(), groups });
-        }
-        Ok(())
-    }
-
     /// Why this person may not decide this request, in one word; `None` when they may.
     pub(super) fn cannot_decide(
         &self,
@@ -106,7 +83,7 @@ impl Broker {
         task: &Task,
         request: &AccessRequest,
     ) -> Option<String> {
-        match self.check_voter(caller, bundle, agent, task, request) {
+        match check_voter(caller, bundle, agent, task, request) {
             Ok(()) => {
                 self.may(caller, OperatorAction::Decide, Some(&agent.id)).err().map(|_| "not_permitted".to_owned())
             }
@@ -221,4 +198,26 @@ impl Broker {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whose verdict counts: not the owner's or the beneficiary's, and only of people in the rule's groups.
+fn check_voter(
+    caller: &OperatorCaller,
+    bundle: &Bundle,
+    agent: &Agent,
+    task: &Task,
+    request: &AccessRequest,
+) -> Result<(), BrokerError> {
+    let Some((rule, _)) = request.pending() else {
+        return Err(BrokerError::AlreadyDecided(request.state.as_str()));
+    };
+    if is_own_request(bundle, agent, task, &caller.operator) {
+        return Err(BrokerError::OwnRequest);
+    }
+    let groups = rule.groups();
+    if !groups.iter().any(|group| caller.operator.groups.iter().any(|own| own == group)) {
+        let groups = groups.into_iter().map(str::to_owned).collect();
+        return Err(BrokerError::NotInGroup { rule: rule.to_string(), groups });
+    }
+    Ok(())
 }

@@ -106,7 +106,7 @@ impl Broker {
             Ok(()) => self.signals.changed(lease.task),
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => {
-                tracing::error!(lease.id = %lease.id, %error, "the end of a lease could not be recorded; the sweep repeats it")
+                tracing::error!(lease.id = %lease.id, %error, "the end of a lease could not be recorded; the sweep repeats it");
             }
         }
     }

@@ -27,6 +27,14 @@ pub(super) struct Group {
     pub plan: Option<MintPlan>,
 }
 
+/// One scope of a question, with its entry, its answer and the life it would have.
+struct Member<'a> {
+    scope: &'a Scope,
+    entry: &'a CatalogueEntry,
+    answer: Answer,
+    ttl: Ttl,
+}
+
 /// Everything that is the same for each scope of a question.
 pub(super) struct Asking<'a> {
     pub bundle: &'a Bundle,
@@ -105,14 +113,15 @@ impl Broker {
         life: Option<Ttl>,
     ) -> Result<Vec<Group>, BrokerError> {
         let catalogue = asking.bundle.catalogue();
-        let mut groups: BTreeMap<(Name, String, String), Vec<(&Scope, &CatalogueEntry, Answer, Ttl)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(Name, String, String), Vec<Member<'_>>> = BTreeMap::new();
         for scope in scopes.iter() {
             let entry = catalogue.check(scope)?;
             let backend = entry.name.backend();
             let bucket = self.minter(backend)?.bucket(entry)?;
             let ttl = life.unwrap_or_else(|| entry.max_ttl.min(Ttl::TEN_MINUTES));
             let answer = asking.ask(scope, ttl);
-            groups.entry(group_key(backend, bucket, &answer.outcome)).or_default().push((scope, entry, answer, ttl));
+            let key = group_key(backend, bucket, &answer.outcome);
+            groups.entry(key).or_default().push(Member { scope, entry, answer, ttl });
         }
         groups.into_iter().map(|((backend, _, _), members)| self.group(asking, backend, members, life)).collect()
     }
@@ -121,14 +130,13 @@ impl Broker {
         &self,
         asking: &Asking<'_>,
         backend: Name,
-        members: Vec<(&Scope, &CatalogueEntry, Answer, Ttl)>,
+        members: Vec<Member<'_>>,
         life: Option<Ttl>,
     ) -> Result<Group, BrokerError> {
-        let mut ttl = members.iter().map(|(_, _, _, ttl)| *ttl).min().unwrap_or(Ttl::TEN_MINUTES);
-        let scopes = ScopeSet::new(members.iter().map(|(scope, _, _, _)| (*scope).clone()))?;
-        let pairs: Vec<(&Scope, &CatalogueEntry)> =
-            members.iter().map(|(scope, entry, _, _)| (*scope, *entry)).collect();
-        let answers = members.into_iter().map(|(_, _, answer, _)| answer).collect();
+        let mut ttl = members.iter().map(|member| member.ttl).min().unwrap_or(Ttl::TEN_MINUTES);
+        let scopes = ScopeSet::new(members.iter().map(|member| member.scope.clone()))?;
+        let pairs: Vec<_> = members.iter().map(|member| (member.scope, member.entry)).collect();
+        let answers = members.into_iter().map(|member| member.answer).collect();
         let decision = combine(self.ids.decision(), answers, asking.bundle.digest(), asking.now)
             .ok_or_else(|| BrokerError::Internal("a group without scopes".to_owned()))?;
         let lease = self.ids.lease();

@@ -13,7 +13,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Forbidden`].
-    pub async fn scopes(&self, caller: &Caller) -> Result<ScopesAnswer, BrokerError> {
+    pub fn scopes(&self, caller: &Caller) -> Result<ScopesAnswer, BrokerError> {
         let bundle = self.policy.current();
         let items = match caller {
             Caller::Agent(own) => {
@@ -79,7 +79,7 @@ impl Broker {
     ///
     /// # Errors
     /// Those of asking, [`BrokerError::Forbidden`], [`BrokerError::NotFound`].
-    pub async fn simulate(&self, caller: &Caller, ask: SimulateAsk) -> Result<SimulateAnswer, BrokerError> {
+    pub fn simulate(&self, caller: &Caller, ask: &SimulateAsk) -> Result<SimulateAnswer, BrokerError> {
         let bundle = self.policy.current();
         let (agent, identity) = match caller {
             Caller::Agent(own) => {
@@ -111,30 +111,14 @@ impl Broker {
     ) -> Result<SimulateAnswer, BrokerError> {
         let now = self.clock.now();
         let parsed = parse_task(ask, agent, bundle.catalogue())?;
-        let task = Task::new(TaskRecord {
-            id: self.ids.task(),
-            agent: agent.id.clone(),
-            identity: identity.to_owned(),
-            purpose: parsed.purpose,
-            kind: parsed.kind,
-            beneficiary: parsed.beneficiary,
-            references: parsed.references,
-            message: parsed.message,
-            ceiling: parsed.ceiling,
-            opened_at: now,
-            ends_at: now.plus(parsed.ttl),
-            heartbeat: parsed.heartbeat,
-            heard_at: parsed.heartbeat.map(|_| now),
-            state: TaskState::Open,
-        })
-        .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
-        let key = parsed.access.confirmation_key.as_deref();
+        let (task, access) = parsed.into_task(self.ids.task(), agent, identity.to_owned(), now)?;
+        let key = access.confirmation_key.as_deref();
         let asking = Asking { bundle, agent, task: &task, now, voters: &[], confirmation_key: key };
         let mut worst: Option<Outcome> = None;
-        let mut scopes = Vec::with_capacity(parsed.access.scopes.len());
-        for scope in parsed.access.scopes.iter() {
+        let mut scopes = Vec::with_capacity(access.scopes.len());
+        for scope in access.scopes.iter() {
             let entry = bundle.catalogue().check(scope)?;
-            let ttl = parsed.access.ttl.unwrap_or_else(|| entry.max_ttl.min(Ttl::TEN_MINUTES));
+            let ttl = access.ttl.unwrap_or_else(|| entry.max_ttl.min(Ttl::TEN_MINUTES));
             let answer = asking.ask(scope, ttl);
             scopes.push(SimulatedScope {
                 scope: scope.to_string(),

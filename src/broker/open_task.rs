@@ -10,7 +10,7 @@ use super::{AgentCaller, Broker, BrokerError};
 use crate::api::{MoreAccessAsk, TaskAnswer, TaskAsk};
 use crate::domain::{
     AccessRequest, AccessRequestRecord, Actor, Agent, Decision, Denial, EndCause, EventKind, Grant, GrantRecord,
-    GrantState, Outcome, RequestState, Subjects, Task, TaskRecord, TaskState, Terms, Timestamp,
+    GrantState, Outcome, RequestState, Subjects, Task, Terms, Timestamp,
 };
 use crate::policy::Bundle;
 use crate::store::{Control, StoreError, Tx};
@@ -90,23 +90,8 @@ impl Broker {
         let agent = self.standing_agent(&bundle, &caller.agent)?;
         let parsed = parse_task(ask, agent, bundle.catalogue())?;
         let now = self.clock.now();
-        let task = Task::new(TaskRecord {
-            id: self.ids.task(),
-            agent: agent.id.clone(),
-            identity: format!("{}#{}", caller.issuer, caller.subject),
-            purpose: parsed.purpose,
-            kind: parsed.kind,
-            beneficiary: parsed.beneficiary,
-            references: parsed.references,
-            message: parsed.message,
-            ceiling: parsed.ceiling,
-            opened_at: now,
-            ends_at: now.plus(parsed.ttl),
-            heartbeat: parsed.heartbeat,
-            heard_at: parsed.heartbeat.map(|_| now),
-            state: TaskState::Open,
-        })
-        .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
+        let identity = format!("{}#{}", caller.issuer, caller.subject);
+        let (task, access) = parsed.into_task(self.ids.task(), agent, identity, now)?;
 
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
         record.note(
@@ -118,7 +103,7 @@ impl Broker {
                 ("purpose", task.purpose.as_str().into()),
             ],
         );
-        let settled = self.settle(&bundle, agent, &task, &parsed.access, now, &mut record).await?;
+        let settled = self.settle(&bundle, agent, &task, &access, now, &mut record).await?;
         let denied = settled.all_denied();
         let task = if denied {
             let closed =

@@ -123,7 +123,7 @@ impl Broker {
             Caller::Agent(agent) if agent.agent == task.agent => {}
             Caller::Agent(_) => return Err(BrokerError::NotFound("task")),
             Caller::Operator(person) => {
-                self.may(person, OperatorAction::Read, Some(&task.agent)).map_err(|_| BrokerError::NotFound("task"))?
+                self.may(person, OperatorAction::Read, Some(&task.agent)).map_err(|_| BrokerError::NotFound("task"))?;
             }
         }
         self.answer_stored(&task).await
@@ -284,7 +284,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Forbidden`].
-    pub async fn list_agents(&self, caller: &OperatorCaller) -> Result<AgentsPage, BrokerError> {
+    pub fn list_agents(&self, caller: &OperatorCaller) -> Result<AgentsPage, BrokerError> {
         self.may(caller, OperatorAction::Read, None)?;
         let bundle = self.policy.current();
         let standing = self.standing.load();

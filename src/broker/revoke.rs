@@ -184,7 +184,7 @@ impl Broker {
         }
         let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
         let mut closure = self.closure("kill_switch".to_owned(), EndCause::KillSwitch, &filter).await?;
-        closure.state = if killed { "engaged" } else { "released" }.to_owned();
+        if killed { "engaged" } else { "released" }.clone_into(&mut closure.state);
         Ok(closure)
     }
 

@@ -78,7 +78,7 @@ impl Broker {
     fn request_summary(&self, request: &AccessRequest, decision: Option<&Decision>, given: u32) -> RequestSummary {
         let (approval, denied) = match &request.state {
             RequestState::Pending { rule, lapses_at } => {
-                (Some(self.approval_view(request, rule, *lapses_at, reasons(decision), given)), None)
+                (Some(self.approval_view(request, rule, *lapses_at, &reasons(decision), given)), None)
             }
             RequestState::Denied { reason } => {
                 let because = if reason == "by_approver" { Vec::new() } else { reasons(decision) };
@@ -101,7 +101,7 @@ impl Broker {
         request: &AccessRequest,
         rule: &ApprovalRule,
         lapses_at: crate::domain::Timestamp,
-        reasons: Vec<String>,
+        reasons: &[String],
         given: u32,
     ) -> ApprovalView {
         ApprovalView {
@@ -153,8 +153,8 @@ impl Broker {
         });
         let mut answer = task_answer(task, summaries, held);
         if collectable && task.is_open(now) {
-            answer.message =
-                "Something was granted that you have not collected: POST to this task's /credentials.".to_owned();
+            "Something was granted that you have not collected: POST to this task's /credentials."
+                .clone_into(&mut answer.message);
         }
         Ok(answer)
     }
@@ -170,11 +170,10 @@ impl Broker {
         if let Some(error) = failed {
             tracing::warn!(task.id = answer.id, %error, "a granted credential could not be minted");
             answer.agent_action = AgentAction::RetryLater;
-            answer.message =
-                "Granted, but a backend could not mint it now. POST to this task's /credentials again in a few seconds.".to_owned();
+            "Granted, but a backend could not mint it now. POST to this task's /credentials again in a few seconds."
+                .clone_into(&mut answer.message);
         } else if !answer.credentials.is_empty() && answer.agent_action == AgentAction::Proceed {
-            answer.message =
-                "Use these credentials for this task only. POST to this task's /complete when you are done; everything ends then.".to_owned();
+            "Use these credentials for this task only. POST to this task's /complete when you are done; everything ends then.".clone_into(&mut answer.message);
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{HttpState, answer, detached};
 #[utoipa::path(get, path = "/v1/agents", operation_id = "list_agents", tag = "agents", security(("operatorToken" = [])),
     responses((status = 200, description = "Every agent of the bundle in force", body = AgentsPage)))]
 pub(super) async fn list(State(state): State<Arc<HttpState>>, Person(person): Person) -> Result<Response, Refusal> {
-    Ok(answer(&state.broker.list_agents(&person).await?))
+    Ok(answer(&state.broker.list_agents(&person)?))
 }
 
 /// Suspend an agent

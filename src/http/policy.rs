@@ -18,7 +18,7 @@ use super::{HttpState, answer};
 #[utoipa::path(get, path = "/v1/scopes", operation_id = "list_scopes", tag = "policy", security(("agentToken" = []), ("operatorToken" = [])),
     responses((status = 200, description = "What this caller may ask for", body = ScopesAnswer)))]
 pub(super) async fn scopes(State(state): State<Arc<HttpState>>, Anyone(caller): Anyone) -> Result<Response, Refusal> {
-    Ok(answer(&state.broker.scopes(&caller).await?))
+    Ok(answer(&state.broker.scopes(&caller)?))
 }
 
 /// Ask who the broker thinks you are
@@ -56,5 +56,5 @@ pub(super) async fn simulate(
     Anyone(caller): Anyone,
     Json(ask): Json<SimulateAsk>,
 ) -> Result<Response, Refusal> {
-    Ok(answer(&state.broker.simulate(&caller, ask).await?))
+    Ok(answer(&state.broker.simulate(&caller, &ask)?))
 }

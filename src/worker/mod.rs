@@ -16,7 +16,7 @@ use crate::broker::{Broker, BrokerError, SweepReport};
 
 pub use watch_bundle::BundleWatch;
 
-/// One chore.
+/// One run of a worker: idempotent, takes no hint, does bounded work.
 #[async_trait]
 pub trait Sweep: Send + Sync {
     /// Its name, for the log and the metrics.

@@ -29,6 +29,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Handle", "domain", "Handle"),
     ("Closure", "api", "Closure"),
     ("Audit event", "domain", "AuditEvent"),
+    ("Sweep", "worker", "Sweep"),
 ];
 
 /// Rooms whose types carry the wire's or a tool's view of a noun, and may say so in their own words.
