@@ -12,6 +12,7 @@ CREATE TABLE event (
     body TEXT COLLATE "C" NOT NULL
 );
 CREATE INDEX event_by_task ON event (task_id, seq) WHERE task_id IS NOT NULL;
+CREATE INDEX event_by_agent ON event (agent_id, seq) WHERE agent_id IS NOT NULL;
 CREATE FUNCTION event_is_immutable() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'audit events are never changed and never removed';

@@ -1,4 +1,4 @@
--- One credential's life each, found by its task and by the time a sweep must look at it; and how much each
+-- One credential's life each, found by its task and agent and by the time a sweep must look at it; and how much each
 -- agent holds and asks, counted where it is changed.
 CREATE TABLE lease (
     id TEXT NOT NULL PRIMARY KEY,
@@ -25,6 +25,7 @@ CREATE TABLE lease (
     due_at INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lease_by_task ON lease (task_id, id);
+CREATE INDEX lease_by_agent ON lease (agent_id, id);
 CREATE INDEX lease_due ON lease (due_at) WHERE due_at IS NOT NULL;
 CREATE TABLE agent_usage (
     agent_id TEXT NOT NULL PRIMARY KEY,

@@ -12,6 +12,7 @@ CREATE TABLE event (
     body TEXT NOT NULL
 ) STRICT;
 CREATE INDEX event_by_task ON event (task_id, seq) WHERE task_id IS NOT NULL;
+CREATE INDEX event_by_agent ON event (agent_id, seq) WHERE agent_id IS NOT NULL;
 CREATE TRIGGER event_is_never_changed BEFORE UPDATE ON event
 BEGIN
     SELECT RAISE(ABORT, 'audit events are never changed');

@@ -14,6 +14,8 @@ async fn a_task_and_all_that_follows_read_back_as_they_were_written() {
     assert_eq!(f.store.find_task(task).await.unwrap().as_ref(), Some(&story.task));
     assert_eq!(f.store.find_request(story.request.id).await.unwrap().as_ref(), Some(&story.request));
     assert_eq!(f.store.find_decision(story.decision.id).await.unwrap().as_ref(), Some(&story.decision));
+    let decided_for = f.store.find_decision_agent(story.decision.id).await.unwrap();
+    assert_eq!(decided_for.as_ref(), Some(&story.task.agent));
     assert_eq!(f.store.find_grant(story.grant.id).await.unwrap().as_ref(), Some(&story.grant));
     assert_eq!(f.store.find_lease(story.lease.id).await.unwrap().as_ref(), Some(&story.lease));
     assert_eq!(f.store.list_requests_of_task(task).await.unwrap(), [story.request]);
@@ -225,7 +227,7 @@ async fn events_keep_their_bytes_and_their_order() {
 }
 
 #[tokio::test]
-async fn control_suspensions_approvals_bundles_and_keys_read_back() {
+async fn control_suspensions_and_bundles_read_back() {
     let f = Fixture::new().await;
     let before = f.store.control().await.unwrap();
     assert_eq!((before.kill_epoch, before.killed, before.bundle, before.agents_epoch), (0, false, None, 0));
@@ -255,7 +257,11 @@ async fn control_suspensions_approvals_bundles_and_keys_read_back() {
     let bundle = f.store.find_bundle(digest("bundle")).await.unwrap().unwrap();
     assert_eq!((bundle.files_json.as_str(), bundle.at), ("{\"a\":\"b\"}", START));
     assert_eq!(f.store.list_bundles(10).await.unwrap(), [bundle]);
+}
 
+#[tokio::test]
+async fn a_person_gives_one_verdict_on_a_request() {
+    let f = Fixture::new().await;
     let approval = Approval {
         id: f.ids.approval(),
         request: f.ids.request(),
@@ -275,7 +281,11 @@ async fn control_suspensions_approvals_bundles_and_keys_read_back() {
     say(&approval).await.unwrap();
     assert!(matches!(say(&again).await, Err(StoreError::Conflict { table: "approval" })));
     assert_eq!(f.store.list_approvals(approval.request).await.unwrap(), [approval]);
+}
 
+#[tokio::test]
+async fn a_signing_key_reads_back_and_changes_from_the_state_it_was_seen_in() {
+    let f = Fixture::new().await;
     let key = SealedKey {
         kid: "k1".to_owned(),
         algorithm: "ES256".to_owned(),

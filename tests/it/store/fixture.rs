@@ -10,7 +10,6 @@ use hallpass::sys::{Ids, ManualClock, SeededEntropy, sha256};
 /// A store on a real file, and what makes ids for it.
 pub(super) struct Fixture {
     pub(super) folder: tempfile::TempDir,
-    pub(super) clock: Arc<ManualClock>,
     pub(super) ids: Ids,
     pub(super) store: Store,
 }
@@ -42,9 +41,9 @@ impl Fixture {
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(START));
-        let ids = Ids::new(clock.clone(), Arc::new(SeededEntropy::new(7)));
+        let ids = Ids::new(clock, Arc::new(SeededEntropy::new(7)));
         let store = open(&folder).await;
-        Self { folder, clock, ids, store }
+        Self { folder, ids, store }
     }
 
     pub(super) fn url(&self) -> String {
