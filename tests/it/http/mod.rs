@@ -1,3 +1,4 @@
 //! The HTTP door, in process where no port is needed.
 
 mod listener;
+mod surface;

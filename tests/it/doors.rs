@@ -1,0 +1,168 @@
+//! Who may pass which door: every route of the OpenAPI document, called by every kind of caller. The table is checked in; a route
+//! that is not in it fails the test, and so does a line without a route.
+
+use serde_json::{Value, json};
+
+use crate::support::door::{APPROVER, Harness, Who};
+
+const OPERATOR: Who = Who::Person("jonas", &["hallpass-operators"]);
+
+/// The callers, in the order of the table's columns.
+const CALLERS: [Who; 8] = [
+    Who::Nobody,
+    Who::Agent("release-bot"),
+    Who::Agent("triage-bot"),
+    Who::Person("guest", &[]),
+    APPROVER,
+    OPERATOR,
+    Who::Person("auditor", &["hallpass-auditors"]),
+    Who::ResourceServer,
+];
+
+/// Method and path, then the status for: nobody, the agent itself, another agent, a person without a group, an approver, an
+/// operator, an auditor, a resource server.
+const DOORS: &[(&str, [u16; 8])] = &[
+    ("GET /.well-known/jwks.json", [200; 8]),
+    ("GET /docs", [200; 8]),
+    ("GET /livez", [200; 8]),
+    ("GET /openapi.json", [200; 8]),
+    ("GET /problems/{slug}", [200; 8]),
+    ("GET /readyz", [200; 8]),
+    ("POST /oauth/introspect", [401, 401, 401, 401, 401, 401, 401, 200]),
+    ("GET /v1/agents", [401, 403, 403, 403, 403, 200, 200, 401]),
+    ("POST /v1/agents/{id}/resume", [401, 403, 403, 403, 403, 200, 403, 401]),
+    ("POST /v1/agents/{id}/suspend", [401, 403, 403, 403, 403, 200, 403, 401]),
+    ("POST /v1/decisions/simulate", [401, 200, 200, 403, 403, 200, 200, 401]),
+    ("GET /v1/decisions/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
+    ("GET /v1/events", [401, 403, 403, 403, 403, 200, 200, 401]),
+    ("GET /v1/leases", [401, 200, 200, 403, 403, 200, 200, 401]),
+    ("GET /v1/requests", [401, 403, 403, 403, 403, 200, 200, 401]),
+    ("GET /v1/requests/{id}", [401, 403, 403, 200, 200, 200, 200, 401]),
+    ("POST /v1/requests/{id}/verdict", [401, 403, 403, 403, 200, 403, 403, 401]),
+    ("POST /v1/revocations", [401, 200, 404, 403, 403, 200, 403, 401]),
+    ("GET /v1/scopes", [401, 200, 200, 403, 403, 200, 200, 401]),
+    ("POST /v1/tasks", [401, 201, 201, 403, 403, 403, 403, 401]),
+    ("GET /v1/tasks/{id}", [401, 200, 404, 200, 200, 200, 200, 401]),
+    ("POST /v1/tasks/{id}/cancel", [401, 200, 404, 403, 403, 403, 403, 401]),
+    ("POST /v1/tasks/{id}/complete", [401, 200, 404, 403, 403, 403, 403, 401]),
+    ("POST /v1/tasks/{id}/credentials", [401, 202, 404, 403, 403, 403, 403, 401]),
+    ("POST /v1/tasks/{id}/heartbeat", [401, 200, 404, 403, 403, 403, 403, 401]),
+    ("POST /v1/tasks/{id}/requests", [401, 201, 404, 403, 403, 403, 403, 401]),
+    ("GET /v1/whoami", [401, 200, 200, 200, 200, 200, 200, 401]),
+];
+
+#[test]
+fn api_02_every_route_is_in_the_table_and_the_table_has_no_other() {
+    let mut routes: Vec<String> =
+        hallpass::http::route_list().into_iter().map(|route| format!("{} {}", route.method, route.path)).collect();
+    let mut listed: Vec<String> = DOORS.iter().map(|(door, _)| (*door).to_owned()).collect();
+    routes.sort();
+    listed.sort();
+    assert_eq!(listed, routes);
+}
+
+/// A task of release-bot with something live and something pending.
+struct Story {
+    task: String,
+    request: String,
+    decision: String,
+    digest: String,
+}
+
+async fn story(harness: &Harness) -> Story {
+    let ask = json!({ "purpose": "publish a release", "heartbeat_seconds": 300,
+        "scopes": ["sandbox:releases:read", "api:releases:write(prefix=v1)"], "ttl_seconds": 600 });
+    let answer = harness.call(CALLERS[1], "POST", "/v1/tasks", Some(&ask)).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let task = answer.json();
+    let pending = task["requests"].as_array().unwrap().iter().find(|request| request["state"] == "pending").unwrap();
+    let request = pending["id"].as_str().unwrap().to_owned();
+    let view = harness.call(CALLERS[4], "GET", &format!("/v1/requests/{request}"), None).await.json();
+    Story {
+        task: task["id"].as_str().unwrap().to_owned(),
+        decision: pending["decision"].as_str().unwrap().to_owned(),
+        digest: view["request_digest"].as_str().unwrap().to_owned(),
+        request,
+    }
+}
+
+fn body_for(door: &str, story: &Story) -> Option<Value> {
+    let ask = json!({ "purpose": "read releases", "scopes": ["sandbox:releases:read"], "ttl_seconds": 600 });
+    let simulated = |agent: Option<&str>| json!({ "agent": agent, "task": ask });
+    match door {
+        "POST /v1/tasks" => Some(ask),
+        "POST /v1/tasks/{id}/requests" => Some(json!({ "scopes": ["api:releases:read"], "ttl_seconds": 600 })),
+        "POST /v1/decisions/simulate" => Some(simulated(None)),
+        "POST /v1/requests/{id}/verdict" => {
+            Some(json!({ "verdict": "approve", "request_digest": story.digest, "reason": "REL-482" }))
+        }
+        "POST /v1/revocations" => Some(json!({ "target": { "task": story.task }, "reason": "test" })),
+        "POST /v1/agents/{id}/resume" | "POST /v1/agents/{id}/suspend" => Some(json!({ "reason": "test" })),
+        _ => None,
+    }
+}
+
+fn path_for(path: &str, story: &Story) -> String {
+    let id = match path.split('/').nth(2) {
+        Some("tasks") => &story.task,
+        Some("requests") => &story.request,
+        Some("decisions") => &story.decision,
+        _ => "release-bot",
+    };
+    path.replace("{id}", id).replace("{slug}", "policy-denied")
+}
+
+async fn knock(harness: &Harness, who: Who, door: &str, story: &Story) -> (u16, String) {
+    let (method, path) = door.split_once(' ').unwrap();
+    let path = path_for(path, story);
+    if path == "/oauth/introspect" {
+        let mut request = axum::http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/x-www-form-urlencoded");
+        if let Some(authorization) = harness.authorization(who) {
+            request = request.header("authorization", authorization);
+        }
+        let answer = harness.send(request.body("token=abc".into()).unwrap()).await;
+        return (answer.status, answer.text);
+    }
+    let mut body = body_for(door, story);
+    if let (Who::Person(..), "POST /v1/decisions/simulate", Some(body)) = (who, door, body.as_mut()) {
+        body["agent"] = json!("release-bot");
+    }
+    let answer = harness.call(who, method, &path, body.as_ref()).await;
+    (answer.status, answer.text)
+}
+
+/// A world with a story, and the agent suspended where the door would resume it.
+async fn world(door: &str) -> (Harness, Story) {
+    let harness = Harness::start().await;
+    let story = story(&harness).await;
+    if door.ends_with("/resume") {
+        let reason = json!({ "reason": "test" });
+        let suspended = harness.call(OPERATOR, "POST", "/v1/agents/release-bot/suspend", Some(&reason)).await;
+        assert_eq!(suspended.status, 200, "{}", suspended.text);
+    }
+    (harness, story)
+}
+
+#[tokio::test]
+async fn api_02_each_door_opens_for_those_it_should() {
+    let mut wrong = Vec::new();
+    for (door, expected) in DOORS {
+        let (shared, shared_story) = world(door).await;
+        for (who, expected) in CALLERS.into_iter().zip(expected) {
+            // Who changes something gets a world of their own, so that it is there for the next.
+            let (status, text) = if door.starts_with("POST") && *expected < 400 {
+                let (own, story) = world(door).await;
+                knock(&own, who, door, &story).await
+            } else {
+                knock(&shared, who, door, &shared_story).await
+            };
+            if status != *expected {
+                wrong.push(format!("{door} as {who:?}: expected {expected}, got {status}: {text}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
