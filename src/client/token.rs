@@ -27,8 +27,8 @@ pub enum TokenSource {
         endpoint: url::Url,
         /// What it asks for, so that not every process of the machine is a sample agent.
         secret: SecretString,
-        /// As whom.
-        name: String,
+        /// As whom: `{"name": …}`, and for whom and how long where that matters.
+        ask: Value,
     },
 }
 
@@ -39,7 +39,7 @@ impl TokenSource {
             Self::Nobody => Ok(None),
             Self::Fixed(token) => Ok(Some(token.clone())),
             Self::File(path) => from_file(path).map(Some),
-            Self::DevIssuer { endpoint, secret, name } => from_dev(http, endpoint, secret, name).await.map(Some),
+            Self::DevIssuer { endpoint, secret, ask } => from_dev(http, endpoint, secret, ask).await.map(Some),
         }
     }
 }
@@ -61,7 +61,7 @@ async fn from_dev(
     http: &reqwest::Client,
     endpoint: &url::Url,
     secret: &SecretString,
-    name: &str,
+    ask: &Value,
 ) -> Result<SecretString, ClientError> {
     let unreachable = |error: reqwest::Error| ClientError::Unreachable {
         server: endpoint.to_string(),
@@ -70,7 +70,7 @@ async fn from_dev(
     let answer = http
         .post(endpoint.clone())
         .bearer_auth(secret.expose_secret())
-        .json(&serde_json::json!({ "name": name }))
+        .json(ask)
         .send()
         .await
         .map_err(unreachable)?;
