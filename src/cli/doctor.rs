@@ -116,7 +116,7 @@ async fn issuers(config: &Config) -> Vec<Finding> {
         .map(|status| {
             let found = match status.state {
                 IssuerState::Ok => Ok(format!("{} keys", status.keys)),
-                IssuerState::Degraded | IssuerState::Stale => {
+                IssuerState::Degraded | IssuerState::Unfetched => {
                     Err(status.why.unwrap_or_else(|| "no keys could be fetched".to_owned()))
                 }
             };

@@ -67,13 +67,8 @@ async fn from_dev(
         server: endpoint.to_string(),
         why: format!("{} (is `hallpass dev` running?)", super::transport::cause(&error)),
     };
-    let answer = http
-        .post(endpoint.clone())
-        .bearer_auth(secret.expose_secret())
-        .json(ask)
-        .send()
-        .await
-        .map_err(unreachable)?;
+    let answer =
+        http.post(endpoint.clone()).bearer_auth(secret.expose_secret()).json(ask).send().await.map_err(unreachable)?;
     let status = answer.status();
     let body: Value = answer.json().await.map_err(unreachable)?;
     let text = |member: &str| body.get(member).and_then(Value::as_str).map(str::to_owned);

@@ -9,6 +9,7 @@
 )]
 
 mod http;
+mod cli;
 mod identity;
 mod minter;
 mod openapi;

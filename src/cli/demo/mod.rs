@@ -39,7 +39,9 @@ async fn tell(stage: &Stage) -> Result<(), Failure> {
             Ok(seen) => print(&format!("✓ ok    {claim}\n        {}", crate::app::telemetry::escape(&seen)))?,
             Err(wrong) => {
                 print(&format!("✗ FAIL  {claim}"))?;
-                return Err(Failure::new(Exit::Failure, format!("a step was not seen to be true: {claim}")).line("seen", wrong));
+                return Err(
+                    Failure::new(Exit::Failure, format!("a step was not seen to be true: {claim}")).line("seen", wrong)
+                );
             }
         }
     }

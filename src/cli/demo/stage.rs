@@ -56,7 +56,8 @@ impl Stage {
             return Err(Failure::new(Exit::Failure, format!("`hallpass dev` did not get ready:\n{said}")));
         };
         let called_by = |name: &str| client(&dev.server, dev.tokens(name)?);
-        let (agent, triage, approver) = (called_by("release-bot")?, called_by("triage-bot")?, called_by("dev-approver")?);
+        let (agent, triage, approver) =
+            (called_by("release-bot")?, called_by("triage-bot")?, called_by("dev-approver")?);
         Ok(Self { folder, child, dev, agent, triage, approver })
     }
 
@@ -93,9 +94,8 @@ fn free_ports() -> std::io::Result<u16> {
     for _ in 0..64 {
         let first = std::net::TcpListener::bind("127.0.0.1:0")?;
         let port = first.local_addr()?.port();
-        let others: std::io::Result<Vec<_>> = (1..=2_u16)
-            .map(|n| std::net::TcpListener::bind(("127.0.0.1", port.saturating_add(n))))
-            .collect();
+        let others: std::io::Result<Vec<_>> =
+            (1..=2_u16).map(|n| std::net::TcpListener::bind(("127.0.0.1", port.saturating_add(n)))).collect();
         match others {
             Ok(_) => return Ok(port),
             Err(error) => last = Some(error),

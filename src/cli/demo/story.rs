@@ -19,10 +19,14 @@ type Step = for<'a> fn(&'a mut Story, &'a Stage) -> LocalBoxFuture<'a, Seen>;
 /// The story, in order.
 pub(super) const STEPS: &[(&str, Step)] = &[
     ("an agent's identity token is exchanged for a low-risk credential", |s, on| s.low_risk(on).boxed_local()),
-    ("the resource server accepts the credential, from the broker's published keys alone", |s, on| s.accepted(on).boxed_local()),
+    ("the resource server accepts the credential, from the broker's published keys alone", |s, on| {
+        s.accepted(on).boxed_local()
+    }),
     ("introspection calls it active", |s, on| s.active(on).boxed_local()),
     ("an identity token is good for one call: the same one again is refused", |_, on| replayed(on).boxed_local()),
-    ("an expired identity token is refused", |_, on| odd(on, json!({"name": "release-bot", "ttl_seconds": -300})).boxed_local()),
+    ("an expired identity token is refused", |_, on| {
+        odd(on, json!({"name": "release-bot", "ttl_seconds": -300})).boxed_local()
+    }),
     ("an identity token for somebody else is refused", |_, on| {
         odd(on, json!({"name": "release-bot", "audience": "https://elsewhere.example"})).boxed_local()
     }),
@@ -131,7 +135,11 @@ async fn odd(on: &Stage, ask: serde_json::Value) -> Seen {
 async fn denied(on: &Stage) -> Seen {
     let result = on.triage.open_task(&ask("publish v1.4.2", "sandbox:releases:write", None)).await;
     let seen = refused(result, ProblemKind::ScopeAboveCeiling)?;
-    if seen.contains("sandbox:releases:write") { Ok(seen) } else { Err(format!("expected the scope's name, saw: {seen}")) }
+    if seen.contains("sandbox:releases:write") {
+        Ok(seen)
+    } else {
+        Err(format!("expected the scope's name, saw: {seen}"))
+    }
 }
 
 impl Story {
