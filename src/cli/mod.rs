@@ -4,7 +4,9 @@
 mod agent;
 mod audit;
 mod config;
+mod demo;
 mod dev;
+mod doctor;
 mod exec;
 mod explain;
 mod failure;
@@ -60,6 +62,10 @@ struct Cli {
 enum Command {
     /// Start a broker to try on this machine: throw-away keys, sample agents, a sandbox backend
     Dev(dev::DevArgs),
+    /// Play the whole story unattended, and prove each step from outside
+    Demo,
+    /// Look at everything a broker needs, and say how to mend what is wrong
+    Doctor,
     /// Start the broker
     Serve,
     /// Check the configuration
@@ -159,6 +165,8 @@ async fn dispatch(cli: Cli) -> Outcome {
     };
     match command {
         Command::Dev(args) => dev::run(args).await,
+        Command::Demo => demo::run().await,
+        Command::Doctor => doctor::run(config.as_deref()).await,
         Command::Serve => serve::run(config.as_deref()).await,
         Command::Config { command } => config::run(&command, config.as_deref()),
         Command::Policy { command } => policy::run(&command, &session),

@@ -95,5 +95,5 @@ fn json(value: &impl Serialize, pretty: bool) -> Result<String, Failure> {
 }
 
 fn trim(table: &str) -> String {
-    table.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    table.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect::<Vec<_>>().join("\n")
 }

@@ -27,8 +27,8 @@ pub enum TokenSource {
         endpoint: url::Url,
         /// What it asks for, so that not every process of the machine is a sample agent.
         secret: SecretString,
-        /// As whom.
-        name: String,
+        /// As whom: `{"name": …}`, and for whom and how long where that matters.
+        ask: Value,
     },
 }
 
@@ -39,7 +39,7 @@ impl TokenSource {
             Self::Nobody => Ok(None),
             Self::Fixed(token) => Ok(Some(token.clone())),
             Self::File(path) => from_file(path).map(Some),
-            Self::DevIssuer { endpoint, secret, name } => from_dev(http, endpoint, secret, name).await.map(Some),
+            Self::DevIssuer { endpoint, secret, ask } => from_dev(http, endpoint, secret, ask).await.map(Some),
         }
     }
 }
@@ -61,19 +61,14 @@ async fn from_dev(
     http: &reqwest::Client,
     endpoint: &url::Url,
     secret: &SecretString,
-    name: &str,
+    ask: &Value,
 ) -> Result<SecretString, ClientError> {
     let unreachable = |error: reqwest::Error| ClientError::Unreachable {
         server: endpoint.to_string(),
         why: format!("{} (is `hallpass dev` running?)", super::transport::cause(&error)),
     };
-    let answer = http
-        .post(endpoint.clone())
-        .bearer_auth(secret.expose_secret())
-        .json(&serde_json::json!({ "name": name }))
-        .send()
-        .await
-        .map_err(unreachable)?;
+    let answer =
+        http.post(endpoint.clone()).bearer_auth(secret.expose_secret()).json(ask).send().await.map_err(unreachable)?;
     let status = answer.status();
     let body: Value = answer.json().await.map_err(unreachable)?;
     let text = |member: &str| body.get(member).and_then(Value::as_str).map(str::to_owned);

@@ -71,6 +71,24 @@ impl Client {
         Self { tokens, ..self.clone() }
     }
 
+    /// A token as a call would present it.
+    ///
+    /// # Errors
+    /// [`ClientError`] when there is none to be had.
+    pub async fn fetch_token(&self) -> Result<Option<SecretString>, ClientError> {
+        self.tokens.fetch(&self.http).await
+    }
+
+    /// Call something that is not our API, e.g. a resource server, and answer the status.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] when there is no answer.
+    pub async fn status_of(&self, method: Method, path: &str) -> Result<StatusCode, ClientError> {
+        let token = self.tokens.fetch(&self.http).await?;
+        let request = self.request(method, path, &[], token.as_ref())?;
+        request.send().await.map(|answer| answer.status()).map_err(|error| self.unreachable(&error))
+    }
+
     pub(super) fn ids(&self) -> &Ids {
         &self.ids
     }

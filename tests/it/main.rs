@@ -10,6 +10,7 @@
 
 mod doors;
 mod http;
+mod cli;
 mod identity;
 mod minter;
 mod openapi;

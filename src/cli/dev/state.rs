@@ -94,8 +94,15 @@ impl DevState {
         Ok(TokenSource::DevIssuer {
             endpoint: self.token_endpoint.clone(),
             secret: SecretString::from(self.token_secret.as_str()),
-            name: name.to_owned(),
+            ask: serde_json::json!({ "name": name }),
         })
+    }
+
+    /// Like [`Self::tokens`], for another audience or another life than usual.
+    #[must_use]
+    pub(crate) fn odd_tokens(&self, ask: serde_json::Value) -> TokenSource {
+        let secret = SecretString::from(self.token_secret.as_str());
+        TokenSource::DevIssuer { endpoint: self.token_endpoint.clone(), secret, ask }
     }
 
     /// The secret with which the resource server introspects.

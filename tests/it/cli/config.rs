@@ -1,0 +1,194 @@
+//! `hallpass config check` and what else reads files: every problem, where it is, and what to do.
+
+use std::path::Path;
+
+use super::{hallpass, run};
+
+/// A folder with a valid configuration and the shipped bundle.
+struct Folder(tempfile::TempDir);
+
+const GOOD: &str = r#"
+[server]
+insecure_loopback = true
+[keys]
+kek = { file = "kek" }
+[[issuers]]
+name = "agents"
+issuer = "http://127.0.0.1:8601"
+allow_private = true
+[[issuers]]
+name = "people"
+issuer = "http://127.0.0.1:8601/people"
+for = "people"
+allow_private = true
+[[backends]]
+name = "api"
+kind = "jwt"
+"#;
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies")), &folder.0.path().join("policies"));
+        // Only what the `jwt` backend serves; the sandbox exists in `dev` alone.
+        let catalogue = folder.0.path().join("policies/catalogue.toml");
+        let text = std::fs::read_to_string(&catalogue).unwrap();
+        let kept: Vec<&str> = text.split("\n[[scope]]").filter(|part| !part.contains("name = \"sandbox:")).collect();
+        std::fs::write(&catalogue, kept.join("\n[[scope]]")).unwrap();
+        let agents = folder.0.path().join("policies/agents.toml");
+        let text = std::fs::read_to_string(&agents).unwrap();
+        let text = text.replace("\"sandbox:releases:read\", ", "").replace("\"sandbox:releases:write\", ", "");
+        std::fs::write(&agents, text).unwrap();
+        let (code, _, err) = run(hallpass().args(["keys", "generate-kek"]).arg(folder.0.path().join("kek")));
+        assert_eq!(code, 0, "{err}");
+        folder
+    }
+
+    fn check(&self, config: &str) -> (i32, String) {
+        std::fs::write(self.0.path().join("hallpass.toml"), config).unwrap();
+        let (code, _, err) = run(hallpass().args(["config", "check"]).current_dir(self.0.path()));
+        (code, err)
+    }
+}
+
+#[test]
+fn a_good_configuration_passes() {
+    let (code, err) = Folder::new().check(GOOD);
+    assert_eq!(code, 0, "{err}");
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_its_line() {
+    let folder = Folder::new();
+    let (code, err) = folder.check(&GOOD.replace("insecure_loopback", "insecure_lopback"));
+    assert_eq!(code, 1);
+    assert!(err.contains("line 3") && err.contains("insecure_lopback") && err.contains("hallpass.toml"), "{err}");
+}
+
+#[test]
+fn a_secret_in_the_configuration_is_refused_and_not_repeated_elsewhere() {
+    let (code, err) = Folder::new().check(&GOOD.replace("{ file = \"kek\" }", "{ env = \"NO_SUCH_VARIABLE\" }"));
+    assert_eq!(code, 1);
+    assert!(err.contains("NO_SUCH_VARIABLE") && err.contains("generate-kek"), "{err}");
+}
+
+#[test]
+fn plain_http_for_other_machines_is_refused() {
+    let folder = Folder::new();
+    for listen in ["0.0.0.0:8600", "[::]:8600", "192.0.2.1:8600"] {
+        for insecure in ["true", "false"] {
+            let server = format!("listen = \"{listen}\"\ninsecure_loopback = {insecure}");
+            let (code, err) = folder.check(&GOOD.replace("insecure_loopback = true", &server));
+            assert_eq!(code, 1);
+            assert!(err.contains("other machines") && err.contains("server.tls"), "{err}");
+        }
+    }
+    let (code, err) = folder.check(&GOOD.replace("insecure_loopback = true", ""));
+    assert_eq!(code, 1);
+    assert!(err.contains("insecure_loopback"), "{err}");
+}
+
+#[test]
+fn a_key_file_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    std::fs::set_permissions(folder.0.path().join("kek"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, err) = folder.check(GOOD);
+    assert_eq!(code, 1);
+    assert!(err.contains("0644") && err.contains("chmod 600"), "{err}");
+}
+
+#[test]
+fn every_problem_is_printed_not_only_the_first() {
+    let folder = Folder::new();
+    let config = GOOD.replace("kind = \"jwt\"", "kind = \"jvt\"").replace("\"kek\"", "\"nokek\"");
+    std::fs::write(folder.0.path().join("policies/agents.cedar"), "permit (principal, action").unwrap();
+    let (code, err) = folder.check(&config);
+    assert_eq!(code, 1);
+    for what in ["nokek", "jvt", "agents.cedar"] {
+        assert!(err.contains(what), "{what}: {err}");
+    }
+}
+
+#[test]
+fn tok_32_a_shared_issuer_without_a_constraint_on_its_owner_does_not_start() {
+    let folder = Folder::new();
+    let agents = folder.0.path().join("policies/agents.toml");
+    let text = std::fs::read_to_string(&agents).unwrap();
+    let github = "https://token.actions.githubusercontent.com";
+    let binding = "issuer = \"http://127.0.0.1:8601\"\nsubject = \"triage-bot\"";
+    assert!(text.contains(binding));
+    let loose = text.replace(binding, &format!("issuer = \"{github}\"\nsubject_prefix = \"repo:acme\""));
+    std::fs::write(&agents, loose).unwrap();
+    let config = format!("{GOOD}\n[[issuers]]\nname = \"github\"\npreset = \"github-actions\"\n");
+    let (code, err) = folder.check(&config);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("repository_owner_id"), "it names the missing constraint: {err}");
+}
+
+#[test]
+fn a_malformed_store_url_is_not_repeated() {
+    let folder = Folder::new();
+    std::fs::write(folder.0.path().join("hallpass.toml"), GOOD).unwrap();
+    for command in [&["serve"][..], &["config", "check"], &["doctor"]] {
+        let url = "postgres://hallpass:sec-04-canary@db/hallpass?password=sec-04-canary";
+        let (code, out, err) =
+            run(hallpass().args(command).env("HALLPASS_STORE_URL", url).current_dir(folder.0.path()));
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains("store.url"), "{err}");
+        assert!(!(out + &err).contains("sec-04-canary"));
+    }
+}
+
+#[test]
+fn the_shipped_policies_pass_their_tests() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let (code, out, err) = run(hallpass().args(["policy", "test"]).current_dir(root));
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("passed") && out.contains("coverage"), "{out}");
+    let (code, out, err) = run(hallpass().args(["policy", "check"]).current_dir(root));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("sha256:"), "{out}");
+}
+
+#[test]
+fn a_key_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let kek = folder.path().join("kek");
+    assert_eq!(run(hallpass().args(["keys", "generate-kek"]).arg(&kek)).0, 0);
+    let before = std::fs::read(&kek).unwrap();
+    let (code, _, err) = run(hallpass().args(["keys", "generate-kek"]).arg(&kek));
+    assert_eq!(code, 1, "{err}");
+    assert!(!err.contains(String::from_utf8(before.clone()).unwrap().trim()));
+    assert_eq!(std::fs::read(&kek).unwrap(), before);
+}
+
+#[test]
+fn what_the_broker_says_about_itself_is_complete() {
+    let (code, out, _) = run(hallpass().arg("--print-routes"));
+    assert_eq!(code, 0);
+    assert!(out.lines().any(|line| line.starts_with("POST") && line.contains("/v1/tasks ")), "{out}");
+    let (code, out, _) = run(hallpass().arg("openapi"));
+    assert_eq!(code, 0);
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for (arguments, expected) in
+        [(&["help", "errors", "policy-denied"][..], "agent_action"), (&["version"], env!("CARGO_PKG_VERSION"))]
+    {
+        let (code, out, _) = run(hallpass().args(arguments));
+        assert_eq!(code, 0);
+        assert!(out.contains(expected), "{out}");
+    }
+}
