@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::door::{APPROVER, Harness, Who};
+use crate::support::wire::{APPROVER, Who, Wire};
 
 const OPERATOR: Who = Who::Person("jonas", &["hallpass-operators"]);
 
@@ -69,15 +69,15 @@ struct Story {
     digest: String,
 }
 
-async fn story(harness: &Harness) -> Story {
+async fn story(wire: &Wire) -> Story {
     let ask = json!({ "purpose": "publish a release", "heartbeat_seconds": 300,
         "scopes": ["sandbox:releases:read", "api:releases:write(prefix=v1)"], "ttl_seconds": 600 });
-    let answer = harness.call(CALLERS[1], "POST", "/v1/tasks", Some(&ask)).await;
+    let answer = wire.call(CALLERS[1], "POST", "/v1/tasks", Some(&ask)).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     let task = answer.json();
     let pending = task["requests"].as_array().unwrap().iter().find(|request| request["state"] == "pending").unwrap();
     let request = pending["id"].as_str().unwrap().to_owned();
-    let view = harness.call(CALLERS[4], "GET", &format!("/v1/requests/{request}"), None).await.json();
+    let view = wire.call(CALLERS[4], "GET", &format!("/v1/requests/{request}"), None).await.json();
     Story {
         task: task["id"].as_str().unwrap().to_owned(),
         decision: pending["decision"].as_str().unwrap().to_owned(),
@@ -112,7 +112,7 @@ fn path_for(path: &str, story: &Story) -> String {
     path.replace("{id}", id).replace("{slug}", "policy-denied")
 }
 
-async fn knock(harness: &Harness, who: Who, door: &str, story: &Story) -> (u16, String) {
+async fn knock(wire: &Wire, who: Who, door: &str, story: &Story) -> (u16, String) {
     let (method, path) = door.split_once(' ').unwrap();
     let path = path_for(path, story);
     if path == "/oauth/introspect" {
@@ -120,30 +120,30 @@ async fn knock(harness: &Harness, who: Who, door: &str, story: &Story) -> (u16, 
             .method(method)
             .uri(path)
             .header("content-type", "application/x-www-form-urlencoded");
-        if let Some(authorization) = harness.authorization(who) {
+        if let Some(authorization) = wire.authorization(who) {
             request = request.header("authorization", authorization);
         }
-        let answer = harness.send(request.body("token=abc".into()).unwrap()).await;
+        let answer = wire.send(request.body("token=abc".into()).unwrap()).await;
         return (answer.status, answer.text);
     }
     let mut body = body_for(door, story);
     if let (Who::Person(..), "POST /v1/decisions/simulate", Some(body)) = (who, door, body.as_mut()) {
         body["agent"] = json!("release-bot");
     }
-    let answer = harness.call(who, method, &path, body.as_ref()).await;
+    let answer = wire.call(who, method, &path, body.as_ref()).await;
     (answer.status, answer.text)
 }
 
 /// A world with a story, and the agent suspended where the door would resume it.
-async fn world(door: &str) -> (Harness, Story) {
-    let harness = Harness::start().await;
-    let story = story(&harness).await;
+async fn world(door: &str) -> (Wire, Story) {
+    let wire = Wire::start().await;
+    let story = story(&wire).await;
     if door.ends_with("/resume") {
         let reason = json!({ "reason": "test" });
-        let suspended = harness.call(OPERATOR, "POST", "/v1/agents/release-bot/suspend", Some(&reason)).await;
+        let suspended = wire.call(OPERATOR, "POST", "/v1/agents/release-bot/suspend", Some(&reason)).await;
         assert_eq!(suspended.status, 200, "{}", suspended.text);
     }
-    (harness, story)
+    (wire, story)
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::support::door::{APPROVER, Answer, Harness, PUBLIC_URL, RELEASE_BOT, Who};
+use crate::support::harness::PUBLIC_URL;
+use crate::support::wire::{APPROVER, Answer, RELEASE_BOT, Who, Wire};
 
 fn assert_problem(answer: &Answer, code: &str) {
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.text);
@@ -24,7 +25,7 @@ fn assert_problem(answer: &Answer, code: &str) {
 
 #[tokio::test]
 async fn api_01_every_error_is_a_problem_of_the_table() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     let ask = |scopes: serde_json::Value| json!({ "purpose": "p", "scopes": scopes });
     for (who, method, path, body, status, code) in [
         (Who::Nobody, "GET", "/v1/whoami", None, 401, "invalid-token"),
@@ -41,88 +42,88 @@ async fn api_01_every_error_is_a_problem_of_the_table() {
         (RELEASE_BOT, "GET", "/v1/leases?limt=1", None, 400, "invalid-request"),
         (RELEASE_BOT, "GET", "/problems/nonsense", None, 404, "not-found"),
     ] {
-        let answer = harness.call(who, method, path, body.as_ref()).await;
+        let answer = wire.call(who, method, path, body.as_ref()).await;
         assert_eq!(answer.status, status, "{method} {path}: {}", answer.text);
         assert_problem(&answer, code);
     }
-    let answer = harness.call(Who::Nobody, "GET", "/v1/whoami", None).await;
+    let answer = wire.call(Who::Nobody, "GET", "/v1/whoami", None).await;
     assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer "));
 }
 
 #[tokio::test]
 async fn task_11_no_scopes_and_wildcards_are_refused() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     for scopes in [json!([]), json!(null), json!(["*"]), json!(["prod:*"]), json!([""])] {
         let mut ask = json!({ "purpose": "p", "scopes": scopes });
         if scopes.is_null() {
             ask.as_object_mut().unwrap().remove("scopes");
         }
-        let answer = harness.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await;
+        let answer = wire.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("scope-invalid")), "{ask}");
     }
-    assert_eq!(harness.sandbox.ever_minted().len(), 0);
+    assert_eq!(wire.sandbox.ever_minted().len(), 0);
 }
 
 #[tokio::test]
 async fn task_02_fifty_one_scopes_are_refused() {
-    let harness = Harness::start().await;
-    let answer = harness.open(&["sandbox:releases:read"; 51]).await;
+    let wire = Wire::start().await;
+    let answer = wire.open(&["sandbox:releases:read"; 51]).await;
     assert_eq!((answer.status, answer.json()["code"].as_str()), (400, Some("scope-invalid")));
 }
 
 #[tokio::test]
 async fn task_03_lives_out_of_bounds_are_refused_and_never_clamped() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     for (ttl, status, code) in [(0, 400, "invalid-request"), (-1, 400, "invalid-request"), (3601, 422, "ttl-too-long")]
     {
         let ask = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"], "ttl_seconds": ttl });
-        let answer = harness.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await;
+        let answer = wire.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await;
         assert_eq!((answer.status, answer.json()["code"].as_str()), (status, Some(code)), "{ttl}");
     }
     let ask = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"] });
-    assert_eq!(harness.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await.status, 201);
+    assert_eq!(wire.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await.status, 201);
 }
 
 #[tokio::test]
 async fn task_15_a_task_cannot_be_rewritten() {
-    let harness = Harness::start().await;
-    let path = format!("/v1/tasks/{}", harness.open(&["sandbox:releases:read"]).await.json()["id"].as_str().unwrap());
+    let wire = Wire::start().await;
+    let path = format!("/v1/tasks/{}", wire.open(&["sandbox:releases:read"]).await.json()["id"].as_str().unwrap());
     for method in ["PUT", "PATCH", "DELETE", "POST"] {
-        let answer = harness.call(RELEASE_BOT, method, &path, Some(&json!({ "purpose": "other" }))).await;
+        let answer = wire.call(RELEASE_BOT, method, &path, Some(&json!({ "purpose": "other" }))).await;
         assert_problem(&answer, "method-not-allowed");
         assert_eq!(answer.header("allow"), Some("GET,HEAD"));
     }
     let ask = json!({ "id": path, "purpose": "p", "scopes": ["sandbox:releases:read"] });
-    assert_eq!(harness.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await.status, 400);
+    assert_eq!(wire.call(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask)).await.status, 400);
 }
 
 #[tokio::test]
 async fn tok_39_no_header_but_authorization_names_a_caller() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     for name in ["x-forwarded-client-cert", "x-ssl-client-cert", "x_forwarded_client_cert", "x-remote-user", "cookie"] {
         let headers = [(name, "release-bot"), ("x-forwarded-for", "127.0.0.1")];
-        assert_eq!(harness.call_with(Who::Nobody, "GET", "/v1/whoami", None, &headers).await.status, 401, "{name}");
+        assert_eq!(wire.call_with(Who::Nobody, "GET", "/v1/whoami", None, &headers).await.status, 401, "{name}");
     }
 }
 
 #[tokio::test]
 async fn tok_29_absurd_tokens_are_refused_like_any_other() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     for token in
         ["a".repeat(64 * 1024), ".".repeat(100_000), "a.b.c==".to_owned(), "a b".to_owned(), "+/.+/.+/".to_owned()]
     {
         let headers = [("authorization", format!("Bearer {token}"))];
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let answer = harness.call_with(Who::Nobody, "GET", "/v1/whoami", None, &headers).await;
+        let answer = wire.call_with(Who::Nobody, "GET", "/v1/whoami", None, &headers).await;
         assert_problem(&answer, "invalid-token");
     }
 }
 
 /// Call as nobody from an address, claiming to be forwarded for another.
-async fn from(harness: &Harness, peer: &str, forwarded: &str) -> Answer {
+async fn from(wire: &Wire, peer: &str, forwarded: &str) -> Answer {
     let mut request = Request::get("/v1/whoami").header("x-forwarded-for", forwarded).body(Body::empty()).unwrap();
     request.extensions_mut().insert(Peer(peer.parse().unwrap()));
-    harness.send(request).await
+    wire.send(request).await
 }
 
 fn ten_a_minute() -> LimitSettings {
@@ -131,10 +132,10 @@ fn ten_a_minute() -> LimitSettings {
 
 #[tokio::test]
 async fn api_05_a_spoofed_forwarded_for_does_not_make_another_caller() {
-    let harness = Harness::start_with(ten_a_minute()).await;
+    let wire = Wire::start_with(ten_a_minute()).await;
     let mut statuses = Vec::new();
     for number in 0..200 {
-        statuses.push(from(&harness, "192.0.2.1:5000", &format!("203.0.113.{number}")).await.status);
+        statuses.push(from(&wire, "192.0.2.1:5000", &format!("203.0.113.{number}")).await.status);
     }
     assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 10);
     assert!(statuses.iter().skip(10).all(|status| *status == 429));
@@ -142,25 +143,25 @@ async fn api_05_a_spoofed_forwarded_for_does_not_make_another_caller() {
 
 #[tokio::test]
 async fn api_08_a_limit_says_when_to_come_back_and_keeps_its_word() {
-    let harness = Harness::start_with(ten_a_minute()).await;
+    let wire = Wire::start_with(ten_a_minute()).await;
     for _ in 0..10 {
-        assert_eq!(from(&harness, "192.0.2.1:5000", "").await.status, 401);
+        assert_eq!(from(&wire, "192.0.2.1:5000", "").await.status, 401);
     }
-    let refused = from(&harness, "192.0.2.1:5000", "").await;
+    let refused = from(&wire, "192.0.2.1:5000", "").await;
     assert_problem(&refused, "rate-limited");
-    assert_eq!(from(&harness, "192.0.2.2:5000", "").await.status, 401, "another address has its own budget");
-    assert_eq!(harness.call(RELEASE_BOT, "GET", "/v1/whoami", None).await.status, 200);
-    harness.clock.advance_secs(refused.header("retry-after").unwrap().parse().unwrap());
-    assert_eq!(from(&harness, "192.0.2.1:5000", "").await.status, 401);
+    assert_eq!(from(&wire, "192.0.2.2:5000", "").await.status, 401, "another address has its own budget");
+    assert_eq!(wire.call(RELEASE_BOT, "GET", "/v1/whoami", None).await.status, 200);
+    wire.clock.advance_secs(refused.header("retry-after").unwrap().parse().unwrap());
+    assert_eq!(from(&wire, "192.0.2.1:5000", "").await.status, 401);
 }
 
 #[tokio::test]
 async fn api_16_no_origin_is_let_in() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     for origin in ["null", "https://evil.example"] {
         let headers = [("origin", origin), ("access-control-request-method", "POST")];
         for (method, path) in [("OPTIONS", "/v1/tasks"), ("GET", "/v1/whoami"), ("GET", "/openapi.json")] {
-            let answer = harness.call_with(RELEASE_BOT, method, path, None, &headers).await;
+            let answer = wire.call_with(RELEASE_BOT, method, path, None, &headers).await;
             assert!(answer.headers.keys().all(|name| !name.as_str().starts_with("access-control")), "{method} {path}");
         }
     }
@@ -168,10 +169,10 @@ async fn api_16_no_origin_is_let_in() {
 
 #[tokio::test]
 async fn api_18_answers_with_credentials_are_stored_nowhere_and_not_compressed() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     let ask = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"] });
     let headers = [("accept-encoding", "gzip, br"), ("if-none-match", "*")];
-    let answer = harness.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask), &headers).await;
+    let answer = wire.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask), &headers).await;
     assert_eq!(answer.json()["credentials"].as_array().unwrap().len(), 1);
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
@@ -182,11 +183,11 @@ async fn api_18_answers_with_credentials_are_stored_nowhere_and_not_compressed()
 
 #[tokio::test]
 async fn api_21_strangers_learn_nothing_about_the_inside() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     for path in ["/metrics", "/debug", "/debug/pprof", "/healthz", "/config", "/.env"] {
-        assert_eq!(harness.call(Who::Nobody, "GET", path, None).await.status, 404, "{path}");
+        assert_eq!(wire.call(Who::Nobody, "GET", path, None).await.status, 404, "{path}");
     }
-    let ready = harness.call(Who::Nobody, "GET", "/readyz", None).await;
+    let ready = wire.call(Who::Nobody, "GET", "/readyz", None).await;
     for word in ["sqlite", "127.0.0.1", env!("CARGO_PKG_VERSION"), "http:"] {
         assert!(!ready.text.contains(word), "{}", ready.text);
     }
@@ -194,157 +195,140 @@ async fn api_21_strangers_learn_nothing_about_the_inside() {
 
 #[tokio::test]
 async fn a_request_id_is_taken_over_only_when_it_is_harmless() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     for (sent, kept) in [("abc-DEF_123", true), ("a b", false), ("a\"b", false), ("", false)] {
-        let answer = harness.call_with(Who::Nobody, "GET", "/livez", None, &[("x-request-id", sent)]).await;
+        let answer = wire.call_with(Who::Nobody, "GET", "/livez", None, &[("x-request-id", sent)]).await;
         assert_eq!(answer.header("x-request-id") == Some(sent), kept, "{sent}");
     }
     let long = "a".repeat(65);
-    let answer = harness.call_with(Who::Nobody, "GET", "/livez", None, &[("x-request-id", &long)]).await;
+    let answer = wire.call_with(Who::Nobody, "GET", "/livez", None, &[("x-request-id", &long)]).await;
     assert_ne!(answer.header("x-request-id"), Some(long.as_str()));
 }
 
 #[tokio::test]
 async fn task_07_08_a_key_names_one_request() {
-    let harness = Harness::start().await;
+    let wire = Wire::start().await;
     let ask = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"] });
-    let first = harness.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask), &[("idempotency-key", "k1")]).await;
+    let first = wire.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask), &[("idempotency-key", "k1")]).await;
     // The same key in its quoted form.
-    let second =
-        harness.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask), &[("idempotency-key", "\"k1\"")]).await;
+    let second = wire.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask), &[("idempotency-key", "\"k1\"")]).await;
     assert_eq!(first.json()["id"], second.json()["id"]);
     assert_eq!(second.json()["credentials"], json!([]));
     assert_eq!(second.json()["already_delivered"].as_array().unwrap().len(), 1);
-    assert_eq!(harness.sandbox.ever_minted().len(), 1);
+    assert_eq!(wire.sandbox.ever_minted().len(), 1);
     let other = json!({ "purpose": "q", "scopes": ["sandbox:releases:read"] });
-    let third = harness.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&other), &[("idempotency-key", "k1")]).await;
+    let third = wire.call_with(RELEASE_BOT, "POST", "/v1/tasks", Some(&other), &[("idempotency-key", "k1")]).await;
     assert_problem(&third, "idempotency-conflict");
     assert_eq!(third.status, 422);
 }
 
 #[tokio::test]
 async fn a_wait_is_bounded_and_ends_when_the_server_stops() {
-    let harness = Harness::start().await;
-    let answer = harness.open(&["sandbox:releases:read", "api:releases:write(prefix=v1)"]).await;
+    let wire = Wire::start().await;
+    let answer = wire.open(&["sandbox:releases:read", "api:releases:write(prefix=v1)"]).await;
     assert_eq!(answer.status, 202);
     assert_eq!(answer.header("retry-after"), Some("5"));
     let location = answer.header("location").unwrap().to_owned();
     assert_eq!(location, format!("/v1/tasks/{}", answer.json()["id"].as_str().unwrap()));
-    assert_eq!(harness.call(RELEASE_BOT, "GET", &format!("{location}?wait=26"), None).await.status, 400);
-    harness.state.stopping.cancel();
+    assert_eq!(wire.call(RELEASE_BOT, "GET", &format!("{location}?wait=26"), None).await.status, 400);
+    wire.state.stopping.cancel();
     let held = format!("{location}?wait=25");
-    let held = harness.call(RELEASE_BOT, "GET", &held, None);
+    let held = wire.call(RELEASE_BOT, "GET", &held, None);
     let answer = tokio::time::timeout(std::time::Duration::from_secs(10), held).await.unwrap();
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
 async fn a_wait_ends_as_soon_as_a_person_decides() {
-    let harness = Harness::start().await;
-    let task = harness.open(&["api:releases:write(prefix=v1)"]).await.json();
+    let wire = Wire::start().await;
+    let task = wire.open(&["api:releases:write(prefix=v1)"]).await.json();
     let request = task["requests"][0]["id"].as_str().unwrap();
-    let view = harness.call(APPROVER, "GET", &format!("/v1/requests/{request}"), None).await.json();
+    let view = wire.call(APPROVER, "GET", &format!("/v1/requests/{request}"), None).await.json();
     let verdict = json!({ "verdict": "approve", "request_digest": view["request_digest"] });
     let (verdict_path, wait_path) =
         (format!("/v1/requests/{request}/verdict"), format!("/v1/tasks/{}?wait=25", task["id"].as_str().unwrap()));
-    let deciding = harness.call(APPROVER, "POST", &verdict_path, Some(&verdict));
-    let waiting = harness.call(RELEASE_BOT, "GET", &wait_path, None);
+    let deciding = wire.call(APPROVER, "POST", &verdict_path, Some(&verdict));
+    let waiting = wire.call(RELEASE_BOT, "GET", &wait_path, None);
     let both = async { tokio::join!(waiting, deciding) };
     let (seen, decided) = tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap();
     assert_eq!(decided.status, 200, "{}", decided.text);
     assert_eq!(seen.json()["requests"][0]["state"], "granted");
     let path = format!("/v1/tasks/{}/credentials", task["id"].as_str().unwrap());
-    let collected = harness.call(RELEASE_BOT, "POST", &path, None).await;
+    let collected = wire.call(RELEASE_BOT, "POST", &path, None).await;
     assert_eq!((collected.status, collected.json()["credentials"].as_array().unwrap().len()), (200, 1));
 }
 
-/// Whether the leases of this agent are all on their way out.
-async fn none_is_live(harness: &Harness) -> bool {
-    let leases = harness.call(RELEASE_BOT, "GET", "/v1/leases?live=true", None).await.json();
-    leases["items"].as_array().unwrap().iter().all(|lease| lease["state"] != "live")
+/// A request for one credential, not sent yet.
+fn opening(wire: &Wire) -> Request<Body> {
+    let ask = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"] });
+    wire.request(RELEASE_BOT, "POST", "/v1/tasks", Some(&ask), &[])
+}
+
+/// Returns once the sandbox honours nothing any more.
+async fn everything_ended(wire: &Wire) {
+    let ended = async {
+        while !wire.sandbox.honoured(wire.broker.now()).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_credential_whose_answer_nobody_reads_is_ended() {
-    let harness = Harness::start().await;
-    let body = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"] }).to_string();
-    let request = Request::post("/v1/tasks")
-        .header("authorization", harness.authorization(RELEASE_BOT).unwrap())
-        .header("content-type", "application/json")
-        .body(Body::from(body))
-        .unwrap();
-    let response = harness.router.clone().oneshot(request).await.unwrap();
+    let wire = Wire::start().await;
+    let request = opening(&wire);
+    let response = wire.router.clone().oneshot(request).await.unwrap();
     assert_eq!(response.status(), 201);
-    assert_eq!(harness.sandbox.honoured(harness.broker.now()).len(), 1);
+    assert_eq!(wire.sandbox.honoured(wire.broker.now()).len(), 1);
     // The connection breaks before a byte of it was taken.
     drop(response);
-    let ended = async {
-        while !none_is_live(&harness).await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.unwrap();
+    everything_ended(&wire).await;
 }
 
 #[tokio::test]
 async fn a_caller_who_hangs_up_leaves_no_credential_behind() {
-    let harness = Harness::start().await;
-    let body = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"] }).to_string();
-    let request = Request::post("/v1/tasks")
-        .header("authorization", harness.authorization(RELEASE_BOT).unwrap())
-        .header("content-type", "application/json")
-        .body(Body::from(body))
-        .unwrap();
-    let mut answering = Box::pin(harness.router.clone().oneshot(request));
+    let wire = Wire::start().await;
+    let request = opening(&wire);
+    let mut answering = Box::pin(wire.router.clone().oneshot(request));
     // Poll until the use case runs on its own, then hang up.
-    while harness.state.work.is_empty() {
+    while wire.state.work.is_empty() {
         assert!(futures_util::poll!(answering.as_mut()).is_pending());
         tokio::task::yield_now().await;
     }
     drop(answering);
-    harness.state.work.close();
-    tokio::time::timeout(std::time::Duration::from_secs(10), harness.state.work.wait()).await.unwrap();
-    assert_eq!(harness.sandbox.ever_minted().len(), 1, "the use case ran to its end");
-    let ended = async {
-        while !none_is_live(&harness).await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.unwrap();
+    wire.state.work.close();
+    tokio::time::timeout(std::time::Duration::from_secs(10), wire.state.work.wait()).await.unwrap();
+    assert_eq!(wire.sandbox.ever_minted().len(), 1, "the use case ran to its end");
+    everything_ended(&wire).await;
 }
 
 #[tokio::test]
 async fn a_credential_that_was_read_stays() {
-    let harness = Harness::start().await;
-    assert_eq!(harness.open(&["sandbox:releases:read"]).await.status, 201);
-    assert!(!none_is_live(&harness).await);
-    assert_eq!(harness.sandbox.honoured(harness.broker.now()).len(), 1);
+    let wire = Wire::start().await;
+    assert_eq!(wire.open(&["sandbox:releases:read"]).await.status, 201);
+    assert_eq!(wire.sandbox.honoured(wire.broker.now()).len(), 1);
 }
 
 #[tokio::test]
 async fn a_length_is_told_for_answers_with_secrets() {
-    let harness = Harness::start().await;
-    let body = json!({ "purpose": "p", "scopes": ["sandbox:releases:read"] }).to_string();
-    let request = Request::post("/v1/tasks")
-        .header("authorization", harness.authorization(RELEASE_BOT).unwrap())
-        .header("content-type", "application/json")
-        .body(Body::from(body))
-        .unwrap();
-    let body = harness.router.clone().oneshot(request).await.unwrap().into_body();
+    let wire = Wire::start().await;
+    let request = opening(&wire);
+    let body = wire.router.clone().oneshot(request).await.unwrap().into_body();
     let told = axum::body::HttpBody::size_hint(&body).exact().unwrap();
     assert_eq!(told, body.collect().await.unwrap().to_bytes().len() as u64);
 }
 
 #[tokio::test]
 async fn introspection_answers_resource_servers_in_oauths_shape() {
-    let harness = Harness::start().await;
-    let token = harness.open(&["api:releases:read"]).await.json()["credentials"][0]["values"]["access_token"].clone();
+    let wire = Wire::start().await;
+    let token = wire.open(&["api:releases:read"]).await.json()["credentials"][0]["values"]["access_token"].clone();
     let ask = async |who: Who, content_type: &str, form: String| {
         let mut request = Request::post("/oauth/introspect").header("content-type", content_type);
-        if let Some(authorization) = harness.authorization(who) {
+        if let Some(authorization) = wire.authorization(who) {
             request = request.header("authorization", authorization);
         }
-        harness.send(request.body(Body::from(form)).unwrap()).await
+        wire.send(request.body(Body::from(form)).unwrap()).await
     };
     let form = "application/x-www-form-urlencoded";
     let one = format!("token={}", token.as_str().unwrap());

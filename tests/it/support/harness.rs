@@ -236,10 +236,9 @@ impl Harness {
 
     /// Ask the broker, as the resource server of the shipped bundle's API, whether a token is to be relied on.
     pub(crate) async fn introspect(&self, token: &str) -> Value {
-        let basic = data_encoding::BASE64.encode(format!("release-api:{SERVER_SECRET}").as_bytes());
         let form = format!("token={token}");
         let request = Request::post("/oauth/introspect")
-            .header("authorization", format!("Basic {basic}"))
+            .header("authorization", resource_server())
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(form));
         self.send(request.unwrap()).await.expect(200)
@@ -255,6 +254,11 @@ impl Harness {
     pub(crate) async fn kinds_of(&self, task: &str) -> Vec<String> {
         self.events_of(task).await.iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
     }
+}
+
+/// The `Authorization` header of the resource server.
+pub(crate) fn resource_server() -> String {
+    format!("Basic {}", data_encoding::BASE64.encode(format!("release-api:{SERVER_SECRET}").as_bytes()))
 }
 
 /// A question for one scope.
