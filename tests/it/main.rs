@@ -8,8 +8,8 @@
     reason = "helpers of tests fail like tests; clippy lets only functions marked as tests do so"
 )]
 
-mod http;
 mod cli;
+mod http;
 mod identity;
 mod minter;
 mod openapi;
