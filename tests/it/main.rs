@@ -8,9 +8,9 @@
     reason = "helpers of tests fail like tests; clippy lets only functions marked as tests do so"
 )]
 
+mod cli;
 mod doors;
 mod http;
-mod cli;
 mod identity;
 mod minter;
 mod openapi;

@@ -4,5 +4,6 @@ mod foreign;
 mod http;
 mod json;
 mod keys;
+mod settings;
 mod spiffe;
 mod tokens;

@@ -1,10 +1,7 @@
 //! Tokens of one issuer: what is wrong with them, one thing at a time.
 
-use std::time::{Duration, Instant};
-
 use hallpass::domain::SubjectRule;
-use hallpass::identity::{Audience, IssuerSettings, PresentedToken, Preset, Verifiers};
-use hallpass::sys::HttpClient;
+use hallpass::identity::{Audience, IssuerSettings, PresentedToken, Verifiers};
 use josekit::jws::JwsSigner as _;
 use serde_json::{Value, json};
 
@@ -250,19 +247,9 @@ async fn tok_29_what_is_no_token_costs_next_to_nothing() {
         (format!("{}B", &good[..good.len() - 1]), "malformed"),
     ] {
         let answer = PresentedToken::parse(&bad).map(|_| ()).map_err(|error| error.word());
-        // The quickest of some tries: the machine may be busy with something else.
-        let quickest = (0..10).map(|_| time_to_parse(&bad)).min().unwrap();
-        assert!(quickest < Duration::from_millis(5), "{word}: {quickest:?}");
         assert_eq!(answer, Err(word));
     }
     assert_eq!(verdict(&desk.verifiers, &good, at(0)).await, fine());
-}
-
-#[expect(clippy::disallowed_methods, reason = "the case is about how long it takes")]
-fn time_to_parse(token: &str) -> Duration {
-    let start = Instant::now();
-    drop(PresentedToken::parse(token));
-    start.elapsed()
 }
 
 #[tokio::test]
@@ -376,48 +363,4 @@ async fn claims_and_persons_come_through_as_bindings_and_policy_need_them() {
     let token = agents.token(&json!({ "groups": ["sre"], "email": "ada@example.org" }));
     let identity = present(&agents.verifiers, &token, at(0)).await.unwrap();
     assert_eq!((identity.groups().len(), identity.email()), (0, None));
-}
-
-#[test]
-fn settings_that_cannot_be_say_what_to_do() {
-    let refuse = |toml: &str| {
-        let sections: Vec<_> = toml.split("---").map(settings).collect();
-        Verifiers::new(&sections, AUDIENCE, HttpClient::new(None).unwrap()).err().map(|error| error.to_string())
-    };
-    let cases = [
-        ("name = \"a\"", "`issuer` is missing"),
-        ("name = \"a\"\nissuer = \"http://idp.example\"", "must be an https URL"),
-        ("name = \"a\"\nissuer = \"idp\"", "needs `jwks_file` or `jwks_url`"),
-        ("name = \"a\"\npreset = \"spiffe\"\nissuer = \"https://td\"\njwks_file = \"x\"", "spiffe://TRUST-DOMAIN"),
-        ("name = \"a\"\npreset = \"spiffe\"\nissuer = \"spiffe://td\"", "needs `jwks_file` or `jwks_url`"),
-        ("name = \"a\"\npreset = \"github-actions\"\nfor = \"people\"", "only preset `oidc` can vouch for people"),
-        ("name = \"a\"\nissuer = \"https://i\"\njwks_file = \"x\"\njwks_url = \"https://x/\"", "not both"),
-        ("name = \"a\"\nissuer = \"https://i\"\nca_file = \"/nowhere\"", "`ca_file` cannot be read"),
-        ("name = \"a\"\nissuer = \"https://i\"\ncache_seconds = 601", "`cache_seconds` must be within"),
-        (
-            "name = \"a\"\nissuer = \"https://i\"---name = \"a\"\nissuer = \"https://j\"",
-            "this name is configured twice",
-        ),
-        (
-            "name = \"a\"\nissuer = \"https://i\"---name = \"b\"\nissuer = \"https://i\"",
-            "this issuer is configured twice",
-        ),
-    ];
-    for (toml, expected) in cases {
-        let found = refuse(toml).unwrap_or_default();
-        assert!(found.contains(expected), "{toml}: {found}");
-    }
-    assert_eq!(refuse("name = \"gh\"\npreset = \"github-actions\""), None);
-    assert!(toml::from_str::<IssuerSettings>("name = \"a\"\nsubject_regex = \".*\"").is_err());
-    let info = Verifiers::new(
-        &[settings("name = \"gh\"\npreset = \"github-actions\"")],
-        AUDIENCE,
-        HttpClient::new(None).unwrap(),
-    )
-    .unwrap()
-    .issuers();
-    assert_eq!(
-        (info[0].issuer.as_str(), info[0].preset),
-        ("https://token.actions.githubusercontent.com", Preset::GithubActions)
-    );
 }
