@@ -31,6 +31,9 @@ cargo test --locked --doc
 step tests
 cargo test --locked --lib --bins --tests
 
+step "golden tests of the shipped policies"
+cargo run --locked --quiet -- policy test policies
+
 step generated pages
 scripts/docs.sh --check
 

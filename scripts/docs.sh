@@ -27,4 +27,5 @@ generated() {
 }
 
 generated docs/cases.md scripts/cases.py
+generated docs/openapi.json cargo run --locked --quiet -- openapi
 exit "$stale"
