@@ -10,7 +10,7 @@ use super::mint::{Begun, Ready};
 use super::open_task::{MAX_TRIES, note_decision};
 use super::{AgentCaller, Broker, BrokerError};
 use crate::api::TaskAnswer;
-use crate::domain::{AccessRequest, Actor, Agent, EndCause, Grant, Outcome, Task, Timestamp};
+use crate::domain::{AccessRequest, Actor, Agent, Decision, EndCause, Grant, Outcome, Task, Timestamp};
 use crate::policy::Bundle;
 use crate::store::{LeaseFilter, StoreError};
 
@@ -55,7 +55,10 @@ impl Broker {
                 continue;
             }
             match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await? {
-                Some(one) => begun.push((grant, one)),
+                Some((one, decision)) => {
+                    tx.insert_decision(&decision, Some(grant.request), Some(task.id), &agent.id);
+                    begun.push((grant, one));
+                }
                 None => refused.push(grant),
             }
         }
@@ -105,7 +108,7 @@ impl Broker {
         grant: &Grant,
         now: Timestamp,
         record: &mut Record<'_>,
-    ) -> Result<Option<Begun>, BrokerError> {
+    ) -> Result<Option<(Begun, Decision)>, BrokerError> {
         let request = self.store.find_request(grant.request).await?.ok_or(BrokerError::NotFound("request"))?;
         let key = request.confirmation_key.as_deref();
         let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
@@ -126,7 +129,8 @@ impl Broker {
             .map(|scope| Ok((scope, bundle.catalogue().check(scope)?)))
             .collect::<Result<Vec<_>, BrokerError>>()?;
         let plan = self.plan(&asking, &grant.backend, pairs, grant.ttl, lease, grant.credential_end(now))?;
-        self.begin_mint(lease, grant, plan, &asking, record).await.map(Some)
+        let begun = self.begin_mint(lease, grant, plan, &asking, record).await?;
+        Ok(Some((begun, decision)))
     }
 
     /// Grant requests that enough people have agreed to. Normally the last verdict does so; two people at the same moment may

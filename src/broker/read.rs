@@ -178,14 +178,17 @@ impl Broker {
         let bundle = self.policy.current();
         let agent = bundle.agent(&request.agent);
         let key = request.confirmation_key.as_deref();
-        // The digest as things stand now; a verdict with an older one is refused. Where nothing could be minted any more, the
-        // digest of then is shown, and cannot be decided on.
-        let now_digest = agent.and_then(|agent| {
+        // Plan and digest as things stand now: a verdict with an older digest is refused, and what is shown is what is bound.
+        // Where nothing could be minted any more, those of then are shown, and cannot be decided on.
+        let standing = agent.and_then(|agent| {
             let asking =
                 Asking { bundle: &bundle, agent, task, now: self.clock.now(), voters: &[], confirmation_key: key };
             current_digest(self, &asking, request).ok()
         });
-        let digest = now_digest.map_or(request.digest, |(_, digest)| digest);
+        let (effect, digest) = match &standing {
+            Some((plan, digest)) => (plan.effect.as_str(), *digest),
+            None => (request.effect.as_str(), request.digest),
+        };
         let verdicts = self.store.list_approvals(request.id).await?;
         let decision = self.store.find_decision(request.decision).await?;
         let risk = request
@@ -205,7 +208,7 @@ impl Broker {
             scopes,
             risk: risk.unwrap_or(100),
             ttl_seconds: request.ttl.as_secs(),
-            effect: serde_json::from_str(&request.effect).unwrap_or(serde_json::Value::Null),
+            effect: serde_json::from_str(effect).unwrap_or(serde_json::Value::Null),
             reasons: reasons(decision.as_ref()),
             rule: request.pending().map(|(rule, _)| rule.to_string()),
             verdicts: verdicts
