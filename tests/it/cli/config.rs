@@ -130,7 +130,7 @@ fn tok_32_a_shared_issuer_without_a_constraint_on_its_owner_does_not_start() {
     let github = "https://token.actions.githubusercontent.com";
     let binding = "issuer = \"http://127.0.0.1:8601\"\nsubject = \"triage-bot\"";
     assert!(text.contains(binding));
-    let loose = text.replace(binding, &format!("issuer = \"{github}\"\nsubject_prefix = \"repo:acme\""));
+    let loose = text.replace(binding, &format!("issuer = \"{github}\"\nsubject_under = \"repo:acme\""));
     std::fs::write(&agents, loose).unwrap();
     let config = format!("{GOOD}\n[[issuers]]\nname = \"github\"\npreset = \"github-actions\"\n");
     let (code, err) = folder.check(&config);
