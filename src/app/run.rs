@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -125,7 +126,7 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// On SIGHUP the policy bundle is loaded anew.
 async fn reload_on_hangup(watch: Arc<BundleWatch>, stopping: CancellationToken) {
-    let Ok(mut hangups) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
     loop {
         tokio::select! {
             _ = hangups.recv() => {
@@ -136,17 +137,27 @@ async fn reload_on_hangup(watch: Arc<BundleWatch>, stopping: CancellationToken) 
     }
 }
 
-/// Done when the process is told to stop: SIGTERM or SIGINT.
-pub async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = async |kind| match signal(kind) {
-        Ok(mut stream) => {
-            stream.recv().await;
+/// The signals that tell a process to stop: SIGTERM and SIGINT. From when this is made, neither kills it any more; one that
+/// comes before anybody waits is kept.
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Listen for them.
+    ///
+    /// # Errors
+    /// When the operating system does not allow it.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Done when one has come.
+    pub async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::interrupt()) => {}
     }
 }

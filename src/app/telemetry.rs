@@ -106,6 +106,7 @@ impl<W: Write> Write for EscapingWriter<W> {
 /// formatter has already escaped what JSON demands, so only what JSON allows in the clear is left to do.
 #[must_use]
 pub fn escape(text: &str) -> String {
+    use std::fmt::Write as _;
     let hidden = crate::domain::forbidden_characters(text);
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -113,7 +114,7 @@ pub fn escape(text: &str) -> String {
             // Four digits are what JSON understands, so that an escaped line stays JSON; others are written as pairs.
             let mut units = [0_u16; 2];
             for unit in c.encode_utf16(&mut units) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                let _ = write!(out, "\\u{unit:04x}");
             }
         } else {
             out.push(c);

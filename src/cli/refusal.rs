@@ -58,7 +58,7 @@ const fn advice(action: AgentAction) -> &'static str {
 
 fn explain_token(mut failure: Failure, refusal: &Refusal) -> Failure {
     let Some(claims) = &refusal.presented else {
-        failure.message = "your identity token was rejected: it is not a signed JWT in compact form".to_owned();
+        "your identity token was rejected: it is not a signed JWT in compact form".clone_into(&mut failure.message);
         return failure.fix("present the token exactly as your platform issued it");
     };
     let (why, fix) = likely_cause(claims, refusal.server_now);

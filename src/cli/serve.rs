@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::failure::{Exit, Failure, Outcome};
 use crate::app::config::{Config, Overrides};
-use crate::app::run::{Server, told_to_stop};
+use crate::app::run::{Server, StopSignals};
 use crate::app::telemetry::LogStyle;
 use crate::app::wiring::World;
 use crate::app::{hardening, telemetry};
@@ -41,6 +39,8 @@ pub(crate) async fn start(config: &Config, world: World, ready: impl FnOnce() ->
         return Err(Failure::new(Exit::Failure, format!("it cannot start:\n  - {}", problems.join("\n  - ")))
             .fix("`hallpass config check` shows everything that must be mended"));
     }
+    // From here on: whoever sees that we are ready may tell us to stop.
+    let mut signals = StopSignals::listen()?;
     for trouble in hardening::harden() {
         tracing::warn!("{trouble}");
     }
@@ -49,8 +49,8 @@ pub(crate) async fn start(config: &Config, world: World, ready: impl FnOnce() ->
     ready()?;
     server
         .serve(async {
-            told_to_stop().await;
-            tokio::spawn(end_on_second_signal());
+            signals.received().await;
+            tokio::spawn(end_on_next(signals));
         })
         .await?;
     Ok(0)
@@ -66,11 +66,7 @@ fn make_data_folder(folder: &Path) -> Result<(), Failure> {
 }
 
 /// The first signal asks to finish, the second ends at once, which is safe by design: whatever was under way is on record.
-async fn end_on_second_signal() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+async fn end_on_next(mut signals: StopSignals) {
+    signals.received().await;
     std::process::exit(i32::from(Exit::Failure.code()));
 }

@@ -18,7 +18,7 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:8600";
 /// Options of every command that calls a server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Session {
-    /// The server's address [default: http://127.0.0.1:8600]
+    /// The server's address [default: <http://127.0.0.1:8600>]
     #[arg(long, env = env::SERVER, global = true, value_name = "URL", help_heading = "Connection")]
     pub(crate) server: Option<String>,
     /// A file with your identity token, read again for each call

@@ -254,6 +254,8 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 fn build(base: &Url, ca_file: Option<&std::path::Path>) -> Result<reqwest::Client, ClientError> {
+    // Whoever comes first names the provider; all of us name the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     #[expect(
         clippy::disallowed_methods,
         reason = "the outgoing client's address guard refuses loopback, where a server may well listen for its own CLI"

@@ -132,7 +132,6 @@ impl Config {
             ("address_per_minute", limits.address_per_minute),
             ("issuer_per_minute", limits.issuer_per_minute),
             ("operator_per_minute", limits.operator_per_minute),
-            ("concurrent_requests", limits.concurrent_requests),
         ] {
             if !(1..=1_000_000).contains(&value) {
                 found.push(format!("limits.{name} = {value} is not within 1 to 1000000"));

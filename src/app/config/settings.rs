@@ -168,13 +168,11 @@ pub struct LimitSettings {
     pub issuer_per_minute: u32,
     /// Calls a minute of one person.
     pub operator_per_minute: u32,
-    /// Requests that are worked on at once.
-    pub concurrent_requests: u32,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        Self { address_per_minute: 60, issuer_per_minute: 6_000, operator_per_minute: 300, concurrent_requests: 512 }
+        Self { address_per_minute: 60, issuer_per_minute: 6_000, operator_per_minute: 300 }
     }
 }
 

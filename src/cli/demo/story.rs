@@ -60,6 +60,7 @@ struct Held {
     secret: String,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a step reads better without a reference in front of each literal")]
 fn expect<T: PartialEq + std::fmt::Display>(what: &str, expected: T, seen: T) -> Result<(), String> {
     if seen == expected { Ok(()) } else { Err(format!("{what}: expected {expected}, saw {seen}")) }
 }

@@ -130,7 +130,7 @@ fn tok_32_a_shared_issuer_without_a_constraint_on_its_owner_does_not_start() {
     let github = "https://token.actions.githubusercontent.com";
     let binding = "issuer = \"http://127.0.0.1:8601\"\nsubject = \"triage-bot\"";
     assert!(text.contains(binding));
-    let loose = text.replace(binding, &format!("issuer = \"{github}\"\nsubject_prefix = \"repo:acme\""));
+    let loose = text.replace(binding, &format!("issuer = \"{github}\"\nsubject_under = \"repo:acme\""));
     std::fs::write(&agents, loose).unwrap();
     let config = format!("{GOOD}\n[[issuers]]\nname = \"github\"\npreset = \"github-actions\"\n");
     let (code, err) = folder.check(&config);
@@ -190,5 +190,43 @@ fn what_the_broker_says_about_itself_is_complete() {
         let (code, out, _) = run(hallpass().args(arguments));
         assert_eq!(code, 0);
         assert!(out.contains(expected), "{out}");
+    }
+}
+
+/// The public fields of the structs of a source file, as TOML names them.
+fn keys_of(source: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(source)).unwrap();
+    let fields = text.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": "));
+    fields
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}
+
+#[test]
+fn every_key_is_described_and_the_example_can_be_read() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/configuration.md")).unwrap();
+    let keys = [keys_of("src/app/config/settings.rs"), keys_of("src/identity/settings.rs")].concat();
+    assert!(keys.len() > 40, "{keys:?}");
+    for key in keys.iter().filter(|key| !["path", "whom", "why"].contains(&key.as_str())) {
+        let described = [format!("`{key}`"), format!("`[{key}]`"), format!("`[[{key}]]`")];
+        assert!(described.iter().any(|name| page.contains(name)), "docs/configuration.md does not describe `{key}`");
+    }
+    let example = root.join("examples/hallpass.toml");
+    let (code, _, err) = run(hallpass().args(["--config"]).arg(example).args(["config", "check"]));
+    assert_eq!(code, 1, "its files are not here");
+    assert!(!err.contains("must not be used") && err.contains("/etc/hallpass/kek"), "but it is well formed: {err}");
+}
+
+#[test]
+fn every_command_is_described() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md")).unwrap();
+    let (_, out, _) = run(hallpass().arg("help"));
+    let commands = out.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names: Vec<&str> = commands.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() >= 18, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("`{name}")), "docs/cli.md does not describe `{name}`");
     }
 }

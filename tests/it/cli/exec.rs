@@ -55,7 +55,7 @@ fn a_child_gets_its_credentials_in_a_private_file_that_goes_away() {
 #[test]
 fn a_signal_reaches_the_child_and_the_task_still_ends() {
     let dev = Dev::start();
-    let script = r#"trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done"#;
+    let script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.05; done";
     let mut child = read_as(&dev, &[], &["sh", "-c", script]).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

@@ -88,7 +88,7 @@ impl Dev {
         }
         let to = Arc::clone(&log);
         let reader = std::thread::spawn(move || {
-            let mut chunk = [0; 65536];
+            let mut chunk = vec![0; 65536];
             while let Ok(read) = stderr.read(&mut chunk) {
                 if read == 0 {
                     break;

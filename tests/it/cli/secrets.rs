@@ -56,6 +56,27 @@ fn credentials(dev: &Dev, scope: &str, variable: &str) -> String {
     out.trim().to_owned()
 }
 
+/// Call with tokens that must be refused, and answer everything that was said about it.
+fn abuse(dev: &Dev, used: &str, unused: &str) -> String {
+    let token = |text: &str, arguments: &[&str]| {
+        run(hallpass().args(["--server", &dev.url()]).args(arguments).env("HALLPASS_TOKEN", text))
+    };
+    let mut said = String::new();
+    assert_eq!(token(used, &["whoami"]).0, 0);
+    let forged = format!("{unused}x");
+    for (text, arguments) in [
+        (used, &["whoami"][..]),
+        (forged.as_str(), &["whoami"]),
+        (unused, &["task", "open", "--purpose", "x", "--scope", "sandbox:releases:nothing"]),
+        ("canary-in-a-token-that-is-none", &["whoami"]),
+    ] {
+        let (code, out, err) = token(text, arguments);
+        assert_ne!(code, 0, "{out}");
+        said += &(out + &err);
+    }
+    said
+}
+
 #[test]
 fn sec_01_02_04_no_secret_is_in_logs_database_audit_metrics_problems_or_arguments() {
     let root = tempfile::tempdir().unwrap();
@@ -72,22 +93,7 @@ fn sec_01_02_04_no_secret_is_in_logs_database_audit_metrics_problems_or_argument
     let state: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("dev.json")).unwrap()).unwrap();
     let used = identity_token(&state);
     let unused = identity_token(&state);
-    let token = |text: &str, arguments: &[&str]| {
-        run(hallpass().args(["--server", &dev.url()]).args(arguments).env("HALLPASS_TOKEN", text))
-    };
-    let mut said = String::new();
-    assert_eq!(token(&used, &["whoami"]).0, 0);
-    let forged = format!("{unused}x");
-    for (text, arguments) in [
-        (used.as_str(), &["whoami"][..]),
-        (forged.as_str(), &["whoami"]),
-        (unused.as_str(), &["task", "open", "--purpose", "x", "--scope", "sandbox:releases:nothing"]),
-        ("canary-in-a-token-that-is-none", &["whoami"]),
-    ] {
-        let (code, out, err) = token(text, arguments);
-        assert_ne!(code, 0, "{out}");
-        said += &(out + &err);
-    }
+    let mut said = abuse(&dev, &used, &unused);
     let sandbox = credentials(&dev, "sandbox:releases:read", "SANDBOX_TOKEN");
     let jwt = credentials(&dev, "api:releases:read", "HALLPASS_ACCESS_TOKEN");
     for arguments in [
