@@ -32,7 +32,7 @@ impl Settled {
     }
 
     /// The refusal, when nothing was permitted: the worst answer and every reason.
-    fn denial(&self, task: &Task) -> BrokerError {
+    pub(super) fn denial(&self, task: &Task) -> BrokerError {
         let worst = self
             .decisions
             .iter()

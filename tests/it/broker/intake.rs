@@ -72,11 +72,9 @@ async fn task_03_a_life_is_a_whole_number_of_seconds_and_never_longer_than_the_c
 #[tokio::test]
 async fn task_04_a_purpose_says_something_in_at_most_two_thousand_characters() {
     let house = Harness::start().await;
-    for bad in [String::new(), " \n ".to_owned(), "x".repeat(2001)] {
+    for bad in [String::new(), " \n ".to_owned(), "\u{200b}\u{2060}".to_owned(), "x".repeat(2001)] {
         refused(&house, &with("purpose", json!(bad)), 400, "purpose-invalid").await;
     }
-    // Only characters that nobody sees: refused as what they are, which says more than that nothing is left.
-    refused(&house, &with("purpose", json!("\u{200b}\u{2060}")), 400, "purpose-forbidden-characters").await;
     house.post("/v1/tasks", &house.agent("release-bot"), &with("purpose", json!("x".repeat(2000)))).await.expect(201);
 }
 

@@ -7,7 +7,6 @@ mod faults;
 mod identity;
 mod intake;
 mod jwt;
-mod life;
 mod limits;
 mod once;
 mod policy;
