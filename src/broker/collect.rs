@@ -75,6 +75,7 @@ impl Broker {
         for (grant, one) in &begun {
             tx.check_grant(grant);
             tx.insert_lease(one.lease());
+            tx.check_alone(one.lease());
         }
         if let Err(error) = record.commit(tx).await {
             return Err(self.settle_store_error_for(error, agent).await);

@@ -260,12 +260,12 @@ pub(super) fn voters(
 
 /// Whether a request of this task may be decided by this person at all.
 pub(super) fn is_own_request(bundle: &Bundle, agent: &Agent, task: &Task, operator: &crate::domain::Operator) -> bool {
-    let by_registry = task.beneficiary.as_deref().and_then(|text| bundle.person_of_beneficiary(text));
-    let by_address = match (&task.beneficiary, &operator.email) {
-        (Some(beneficiary), Some(email)) => beneficiary.eq_ignore_ascii_case(email),
-        _ => false,
-    };
-    operator.person == agent.owner || by_registry.as_ref() == Some(&operator.person) || by_address
+    let Some(beneficiary) = task.beneficiary.as_deref().map(str::trim) else { return operator.person == agent.owner };
+    let by_registry = bundle.person_of_beneficiary(beneficiary);
+    // Whoever is not registered is known by what the issuer says: the name `issuer#subject`, the address.
+    let by_name = beneficiary == operator.person.as_str();
+    let by_address = operator.email.as_deref().is_some_and(|email| beneficiary.eq_ignore_ascii_case(email.trim()));
+    operator.person == agent.owner || by_registry.as_ref() == Some(&operator.person) || by_name || by_address
 }
 
 /// The digest of a stored request as it stands now: the same when neither plan nor bundle nor request has changed.

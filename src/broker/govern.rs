@@ -38,7 +38,8 @@ impl Broker {
         ask: SuspendAsk,
     ) -> Result<AgentView, BrokerError> {
         let id = self.change_standing(caller, agent, &ask, true).await?;
-        self.close_tasks_of(&id, EndCause::Revoked, &Actor::Operator(caller.operator.person.clone())).await?;
+        let actor = Actor::Operator(caller.operator.person.clone());
+        self.close_tasks_of(&id, EndCause::Revoked, &actor, &ask.reason).await?;
         self.agent_by_id(&id)
     }
 
@@ -80,7 +81,11 @@ impl Broker {
         let mut record = Record::new(&self.ids, now, Actor::Operator(person.clone()));
         let subjects = Subjects { agent: Some(id.clone()), ..Subjects::default() };
         record.note(kind, subjects, [("reason", reason.as_str().into())]);
-        record.commit(tx).await?;
+        match record.commit(tx).await {
+            // It stands so already, with the reason of whoever was first: nothing to change and nothing to record.
+            Ok(()) | Err(StoreError::Conflict { table: "suspension" }) => {}
+            Err(error) => return Err(error.into()),
+        }
         self.look_again().await?;
         Ok(id)
     }

@@ -3,9 +3,10 @@
 
 use serde::Serialize;
 
+use super::open_task::Settled;
 use super::{Broker, BrokerError};
 use crate::api::TaskAnswer;
-use crate::domain::{AgentId, Digest, Timestamp, Ttl};
+use crate::domain::{AgentId, Digest, EndCause, TaskState, Timestamp, Ttl};
 use crate::store::{IdempotencyRecord, Tx};
 use crate::sys::{canonical_json, sha256};
 
@@ -60,6 +61,11 @@ impl Broker {
         let id =
             found.subject.parse().map_err(|_| BrokerError::Internal("an idempotency key of no task".to_owned()))?;
         let task = self.store.find_task(id).await?.ok_or(BrokerError::NotFound("task"))?;
+        if matches!(task.state, TaskState::Closed { cause: EndCause::Denied, .. }) {
+            let requests = self.store.list_requests_of_task(task.id).await?;
+            let decisions = self.store.list_decisions_of_task(task.id).await?;
+            return Err(Settled { requests, decisions, begun: Vec::new() }.denial(&task));
+        }
         self.answer_stored(&task).await
     }
 }

@@ -32,7 +32,7 @@ impl Settled {
     }
 
     /// The refusal, when nothing was permitted: the worst answer and every reason.
-    fn denial(&self, task: &Task) -> BrokerError {
+    pub(super) fn denial(&self, task: &Task) -> BrokerError {
         let worst = self
             .decisions
             .iter()
@@ -88,7 +88,10 @@ impl Broker {
     async fn try_open_task(&self, caller: &AgentCaller, ask: &TaskAsk, once: &Once) -> Result<TaskAnswer, BrokerError> {
         let (bundle, control) = self.standing()?;
         let agent = self.standing_agent(&bundle, &caller.agent)?;
-        let parsed = parse_task(ask, agent, bundle.catalogue())?;
+        let parsed = match parse_task(ask, agent, bundle.catalogue()) {
+            Ok(parsed) => parsed,
+            Err(error) => return Err(self.note_above_ceiling(agent, None, error).await),
+        };
         let now = self.clock.now();
         let identity = format!("{}#{}", caller.issuer, caller.subject);
         let (task, access) = parsed.into_task(self.ids.task(), agent, identity, now)?;
@@ -164,7 +167,11 @@ impl Broker {
             ask.confirmation_key.as_ref(),
             bundle.catalogue(),
             &[&agent.ceiling, &task.ceiling],
-        )?;
+        );
+        let access = match access {
+            Ok(access) => access,
+            Err(error) => return Err(self.note_above_ceiling(agent, Some(&task), error).await),
+        };
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
         let settled = self.settle(&bundle, agent, &task, &access, now, &mut record).await?;
         let mut tx = self.store.begin("access.request");
@@ -175,6 +182,23 @@ impl Broker {
             return Err(settled.denial(&task));
         }
         self.deliver(task, settled, control).await
+    }
+
+    /// Who reaches above its ceiling is refused before policy is asked; that it reached goes on record all the same.
+    async fn note_above_ceiling(&self, agent: &Agent, task: Option<&Task>, error: BrokerError) -> BrokerError {
+        let BrokerError::AboveCeiling(scopes) = &error else { return error };
+        let subjects =
+            Subjects { agent: Some(agent.id.clone()), task: task.map(|task| task.id), ..Subjects::default() };
+        let mut record = Record::new(&self.ids, self.clock.now(), Actor::Agent(agent.id.clone()));
+        record.note(
+            EventKind::AccessDenied,
+            subjects,
+            [("reason", "above_ceiling".into()), ("scopes", scopes.clone().into())],
+        );
+        match record.commit(self.store.begin("access.refuse")).await {
+            Ok(()) => error,
+            Err(unwritten) => unwritten.into(),
+        }
     }
 
     /// Ask policy, and turn each group of answers into a request and what follows from it.

@@ -116,7 +116,7 @@ impl Broker {
         let subjects = Subjects { agent: Some(agent.clone()), ..Subjects::default() };
         record.note(EventKind::AuthorityRevoked, subjects, [("reason", reason.into()), ("what", "agent".into())]);
         record.commit(self.store.begin("authority.revoke")).await?;
-        self.close_tasks_of(&agent, EndCause::Revoked, &actor).await?;
+        self.close_tasks_of(&agent, EndCause::Revoked, &actor, reason).await?;
         self.closure(name.to_owned(), EndCause::Revoked, &LeaseFilter { agent: Some(agent), ..LeaseFilter::default() })
             .await
     }
@@ -127,6 +127,7 @@ impl Broker {
         agent: &AgentId,
         cause: EndCause,
         actor: &Actor,
+        reason: &str,
     ) -> Result<(), BrokerError> {
         let filter = TaskFilter { agent: Some(agent.clone()), open: Some(true) };
         let mut after = None;
@@ -135,7 +136,7 @@ impl Broker {
             let Some(last) = tasks.last() else { return Ok(()) };
             after = Some(last.id);
             let ended = futures_util::stream::iter(tasks)
-                .map(|task| self.close_task(task, cause, actor.clone(), None))
+                .map(|task| self.close_task(task, cause, actor.clone(), Some(reason)))
                 .buffer_unordered(PARALLEL)
                 .collect::<Vec<_>>()
                 .await;
@@ -265,8 +266,30 @@ impl Broker {
         Ok(ending)
     }
 
-    /// End one grant and its leases in one commit; then the credentials.
+    /// End one grant and its leases in one commit; then the credentials. Starts over when something changed in between.
     pub(super) async fn end_grant(
+        &self,
+        grant: Grant,
+        cause: EndCause,
+        actor: Actor,
+        reason: Option<&str>,
+    ) -> Result<(), BrokerError> {
+        let id = grant.id;
+        let mut grant = Some(grant);
+        for _ in 0..super::open_task::MAX_TRIES {
+            let current = match grant.take() {
+                Some(grant) => grant,
+                None => self.store.find_grant(id).await?.ok_or(BrokerError::NotFound("grant"))?,
+            };
+            match self.try_end_grant(current, cause, actor.clone(), reason).await {
+                Err(BrokerError::Changed) => {}
+                done => return done,
+            }
+        }
+        Err(BrokerError::Changed)
+    }
+
+    async fn try_end_grant(
         &self,
         grant: Grant,
         cause: EndCause,
@@ -281,6 +304,13 @@ impl Broker {
         let mut tx = self.store.begin("grant.end");
         let Ok(ended) = grant.clone().end(cause, now) else { return Ok(()) };
         tx.update_grant(&grant, &ended);
+        if let (EndCause::Revoked, Some(reason)) = (cause, reason) {
+            record.note(
+                EventKind::AuthorityRevoked,
+                about_grant(&grant),
+                [("reason", reason.into()), ("what", "grant".into())],
+            );
+        }
         record.note(
             EventKind::GrantEnded,
             about_grant(&grant),
@@ -301,7 +331,7 @@ impl Broker {
                 self.finish_leases(ending).await;
                 Ok(())
             }
-            // Somebody else ended it, or the sweep ended one of its leases; what is left is found by the sweeps.
+            // Somebody else ended it, or the sweep ended one of its leases.
             Err(StoreError::Conflict { .. }) => Err(BrokerError::Changed),
             Err(error) => Err(error.into()),
         }

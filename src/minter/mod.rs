@@ -14,7 +14,7 @@ use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Scope, T
 use crate::sys::SecretString;
 
 pub use registry::{Builder, KINDS, MinterDeps, Minters};
-pub use sandbox::{Fault, Honoured, SandboxBackend, SandboxCall};
+pub use sandbox::{Fault, HeldAnswer, Honoured, SandboxBackend, SandboxCall};
 pub use settings::BackendSettings;
 
 /// What a minter is asked to make: scopes with their catalogue entries, for one lease.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::settings::read_effect;
 use super::{
@@ -67,7 +68,36 @@ struct World {
     faults: BTreeMap<SandboxCall, VecDeque<Fault>>,
     broken: BTreeMap<SandboxCall, Fault>,
     calls: BTreeMap<SandboxCall, u64>,
+    late: BTreeMap<SandboxCall, VecDeque<Late>>,
     ever: BTreeSet<String>,
+}
+
+/// What the backend does before an answer that is held back: say that it acted, then wait until the answer may go.
+#[derive(Debug)]
+struct Late {
+    acted: oneshot::Sender<()>,
+    go: oneshot::Receiver<()>,
+}
+
+/// An answer that is held back. Dropping it lets the answer go.
+#[derive(Debug)]
+pub struct HeldAnswer {
+    acted: oneshot::Receiver<()>,
+    go: oneshot::Sender<()>,
+}
+
+impl HeldAnswer {
+    /// Wait until the backend has acted.
+    pub async fn acted(&mut self) {
+        // An error says that the backend will never be asked; there is nothing to wait for then either.
+        let _ = (&mut self.acted).await;
+    }
+
+    /// Let the answer go.
+    pub fn release(self) {
+        // Whoever waited for the answer may have gone away.
+        let _ = self.go.send(());
+    }
 }
 
 /// The backend itself: what it honours, how it shall fail, and how often it was asked.
@@ -106,6 +136,13 @@ impl SandboxBackend {
         self.world().broken.insert(call, fault);
     }
 
+    /// Hold back the answer to the next call of that kind, after the backend has done as it does.
+    pub fn hold_next(&self, call: SandboxCall) -> HeldAnswer {
+        let ((acted, heard), (release, go)) = (oneshot::channel(), oneshot::channel());
+        self.world().late.entry(call).or_default().push_back(Late { acted, go });
+        HeldAnswer { acted: heard, go: release }
+    }
+
     /// Take all faults away.
     pub fn mend(&self) {
         let mut world = self.world();
@@ -125,8 +162,26 @@ impl SandboxBackend {
         self.world().ever.iter().map(Handle::new).collect()
     }
 
-    /// Do what was asked, or fail as told.
-    fn act<T>(&self, call: SandboxCall, deed: impl FnOnce(&mut World) -> Result<T, MintError>) -> Result<T, MintError> {
+    /// Do what was asked, or fail as told; then answer, at once or when it may.
+    async fn act<T>(
+        &self,
+        call: SandboxCall,
+        deed: impl FnOnce(&mut World) -> Result<T, MintError>,
+    ) -> Result<T, MintError> {
+        let answer = self.act_at_once(call, deed);
+        let late = self.world().late.get_mut(&call).and_then(VecDeque::pop_front);
+        if let Some(Late { acted, go }) = late {
+            let _ = acted.send(());
+            let _ = go.await;
+        }
+        answer
+    }
+
+    fn act_at_once<T>(
+        &self,
+        call: SandboxCall,
+        deed: impl FnOnce(&mut World) -> Result<T, MintError>,
+    ) -> Result<T, MintError> {
         let mut world = self.world();
         let count = world.calls.entry(call).or_default();
         *count = count.saturating_add(1);
@@ -248,57 +303,67 @@ impl Minter for SandboxMinter {
         self.entropy.fill(&mut random);
         let token = SecretString::from(format!("sbx_{}", data_encoding::BASE64URL_NOPAD.encode(&random)));
         let now = self.clock.now();
-        self.sandbox.act(SandboxCall::Mint, |world| {
-            world.held.retain(|_, held| now < held.honoured.ends_at);
-            world.ever.insert(plan.handle.to_string());
-            let honoured = Honoured {
-                handle: plan.handle.clone(),
-                backend: self.backend.clone(),
-                scopes,
-                ends_at: plan.native_end,
-            };
-            let held = Held { secret: sha256(token.expose_secret()), active: false, honoured };
-            world.held.insert(plan.handle.to_string(), held);
-            Ok(())
-        })?;
+        self.sandbox
+            .act(SandboxCall::Mint, |world| {
+                world.held.retain(|_, held| now < held.honoured.ends_at);
+                world.ever.insert(plan.handle.to_string());
+                let honoured = Honoured {
+                    handle: plan.handle.clone(),
+                    backend: self.backend.clone(),
+                    scopes,
+                    ends_at: plan.native_end,
+                };
+                let held = Held { secret: sha256(token.expose_secret()), active: false, honoured };
+                world.held.insert(plan.handle.to_string(), held);
+                Ok(())
+            })
+            .await?;
         let fingerprint = fingerprint(token.expose_secret());
         Ok(Minted { kind: "sandbox", values: BTreeMap::from([("token", token)]), fingerprint })
     }
 
     async fn activate(&self, handle: &Handle) -> Result<(), MintError> {
-        self.sandbox.act(SandboxCall::Activate, |world| match world.held.get_mut(handle.as_str()) {
-            Some(held) => {
-                held.active = true;
-                Ok(())
-            }
-            None => Err(MintError::Refused(format!("the sandbox holds no {handle}"))),
-        })
+        self.sandbox
+            .act(SandboxCall::Activate, |world| match world.held.get_mut(handle.as_str()) {
+                Some(held) => {
+                    held.active = true;
+                    Ok(())
+                }
+                None => Err(MintError::Refused(format!("the sandbox holds no {handle}"))),
+            })
+            .await
     }
 
     async fn revoke(&self, handle: &Handle, _native_end: Timestamp) -> Result<Revoked, MintError> {
-        self.sandbox.act(SandboxCall::Revoke, |world| {
-            Ok(Revoked::Gone(match world.held.remove(handle.as_str()) {
-                Some(_) => "the sandbox has forgotten it".to_owned(),
-                None => "the sandbox holds no such credential".to_owned(),
-            }))
-        })
+        self.sandbox
+            .act(SandboxCall::Revoke, |world| {
+                Ok(Revoked::Gone(match world.held.remove(handle.as_str()) {
+                    Some(_) => "the sandbox has forgotten it".to_owned(),
+                    None => "the sandbox holds no such credential".to_owned(),
+                }))
+            })
+            .await
     }
 
     async fn probe(&self, handle: &Handle) -> Result<Probe, MintError> {
         let now = self.clock.now();
-        self.sandbox.act(SandboxCall::Probe, |world| {
-            let works = world.held.get(handle.as_str()).is_some_and(|held| held.works(now));
-            Ok(if works { Probe::Honoured } else { Probe::Refused })
-        })
+        self.sandbox
+            .act(SandboxCall::Probe, |world| {
+                let works = world.held.get(handle.as_str()).is_some_and(|held| held.works(now));
+                Ok(if works { Probe::Honoured } else { Probe::Refused })
+            })
+            .await
     }
 
     /// Disabled credentials are listed too: they could still be let to work.
     async fn inventory(&self) -> Result<Inventory, MintError> {
         let now = self.clock.now();
-        self.sandbox.act(SandboxCall::Inventory, |world| {
-            let held = world.held.values().map(|held| &held.honoured);
-            let ours = held.filter(|held| held.backend == self.backend && now < held.ends_at);
-            Ok(Inventory::Complete(ours.map(|held| held.handle.clone()).collect()))
-        })
+        self.sandbox
+            .act(SandboxCall::Inventory, |world| {
+                let held = world.held.values().map(|held| &held.honoured);
+                let ours = held.filter(|held| held.backend == self.backend && now < held.ends_at);
+                Ok(Inventory::Complete(ours.map(|held| held.handle.clone()).collect()))
+            })
+            .await
     }
 }

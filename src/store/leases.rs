@@ -44,6 +44,19 @@ pub(super) const UPDATE: Statement = Statement {
     ),
 };
 
+/// After the inserts: no other lease of the grant is minting or works at that moment.
+pub(super) const CHECK_ALONE: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Seen,
+    sql: concat!(
+        "-- leases.check_alone
+        SELECT v.value->>0 AS id FROM ",
+        rows!(),
+        " WHERE NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.task_id = v.value->>1 AND l.grant_id = v.value->>2
+            AND l.id <> v.value->>0 AND l.state IN ('minting', 'live') AND l.ends_at > CAST(v.value->>3 AS BIGINT))"
+    ),
+};
+
 macro_rules! select {
     ($name:literal, $rest:literal) => {
         concat!(
@@ -132,6 +145,14 @@ impl Tx {
             row.text(lease.backend.as_str()).json(&lease.scopes).show(lease.plan).time(lease.intent_at);
             row.time(lease.ends_at);
             moving(row, lease);
+        });
+    }
+
+    /// Commit only if this new lease is the only one of its grant that is minting or works when its intent is recorded, so
+    /// that two who collect at once do not both get a credential.
+    pub fn check_alone(&mut self, lease: &Lease) {
+        self.list.push(Change::LeaseCheck, |row| {
+            row.show(lease.id).show(lease.task).show(lease.grant).time(lease.intent_at);
         });
     }
 

@@ -63,6 +63,7 @@ changes! {
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,
+    LeaseCheck => leases::CHECK_ALONE,
     ControlSet => control::SET,
     AgentSuspend => control::SUSPEND,
     AgentResume => control::RESUME,

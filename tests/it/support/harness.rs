@@ -133,6 +133,12 @@ impl Harness {
         self.router = door(&self.broker);
     }
 
+    /// The same with a changed bundle.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+        change(&mut self.bundle);
+        self.restart().await;
+    }
+
     /// Put a changed bundle into force, as the watch on the folder would.
     pub(crate) async fn change_bundle(&mut self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
         change(&mut self.bundle);
@@ -192,6 +198,11 @@ impl Harness {
             }
         }
         self.keys.sign(&claims)
+    }
+
+    /// The router, for a test that handles the answer itself.
+    pub(crate) fn router(&self) -> axum::Router {
+        self.router.clone().layer(axum::Extension(Peer(SocketAddr::from(([192, 0, 2, 1], 40_000)))))
     }
 
     /// Any request, from 192.0.2.1.
