@@ -1,0 +1,210 @@
+//! A broker as a process of its own: a folder with a configuration, keys and a bundle as an operator would write them, an
+//! identity provider that is a key in a file, and the executable, started and killed. The load generator stages it too.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use data_encoding::{BASE64, BASE64URL_NOPAD};
+use hallpass::sys::{Clock as _, Entropy as _, SystemClock, SystemEntropy};
+use josekit::jws::{self, JwsSigner};
+use serde_json::{Value, json};
+
+use super::loopback::{Wire, get, request};
+
+/// The issuers of the shipped bundle.
+const AGENTS: &str = "http://127.0.0.1:8601";
+const PEOPLE: &str = "http://127.0.0.1:8601/people";
+/// The audience of the shipped bundle's `api` scopes.
+const AUDIENCE: &str = "https://releases.hallpass.example";
+/// Longest that a broker may take to become ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Seconds for which an identity token is good.
+const TOKEN_SECS: i64 = 3600;
+
+/// The folder of a broker, and what its callers hold.
+pub(crate) struct Stage {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) address: SocketAddr,
+    signer: Box<dyn JwsSigner>,
+    secret: String,
+}
+
+impl Stage {
+    /// A folder ready to be served, whose bundle has the shipped policies and agents `bench-0` to `bench-N` with high limits.
+    pub(crate) fn new(agents: usize) -> Self {
+        let folder = tempfile::Builder::new().prefix("hallpass-").tempdir().unwrap();
+        let address = free_address();
+        let pair = jws::ES256.generate_key_pair().unwrap();
+        let signer = Box::new(jws::ES256.signer_from_der(pair.to_der_private_key()).unwrap());
+        let mut public = Value::Object(pair.to_jwk_public_key().as_ref().clone());
+        public["kid"] = json!("idp-1");
+        let mut random = [0_u8; 64];
+        SystemEntropy::default().fill(&mut random);
+        let (kek, secret) = random.split_at(32);
+        let secret = BASE64.encode(secret);
+        write(folder.path(), "jwks.json", &json!({ "keys": [public] }).to_string());
+        write(folder.path(), "kek", &BASE64.encode(kek));
+        write(folder.path(), "rs-secret", &secret);
+        write(folder.path(), "hallpass.toml", &configuration(address));
+        write_bundle(folder.path(), agents);
+        Self { folder, address, signer, secret }
+    }
+
+    /// Start `hallpass serve` on the folder. Its log is appended to `log` there.
+    pub(crate) fn start(&self, executable: &Path) -> Child {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut command = Command::new(executable);
+        command.arg("serve").current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.env_clear().spawn().unwrap()
+    }
+
+    /// Wait until it says that it is ready.
+    ///
+    /// # Panics
+    /// With its log, when it does not become ready.
+    pub(crate) async fn ready(&self) {
+        self.try_ready().await.unwrap_or_else(|| panic!("not ready: {}", self.log()));
+    }
+
+    async fn try_ready(&self) -> Option<()> {
+        let mut tries = tokio::time::interval(Duration::from_millis(2));
+        let becoming = async {
+            loop {
+                tries.tick().await;
+                let Ok(mut wire) = Wire::connect(self.address).await else { continue };
+                if wire.send(&get("/readyz", "")).await.is_ok_and(|answer| answer.status == 200) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(READY_WITHIN, becoming).await.ok()
+    }
+
+    /// The last lines it logged.
+    pub(crate) fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The `Authorization` of an agent's workload; each is another token.
+    pub(crate) fn agent(&self, name: &str) -> String {
+        self.bearer(AGENTS, name, &[])
+    }
+
+    /// The `Authorization` of a person who may do everything.
+    pub(crate) fn operator(&self) -> String {
+        self.bearer(PEOPLE, "olga", &["hallpass-operators"])
+    }
+
+    fn bearer(&self, issuer: &str, subject: &str, groups: &[&str]) -> String {
+        let mut random = [0_u8; 12];
+        SystemEntropy::default().fill(&mut random);
+        let now = SystemClock.now().as_secs();
+        let claims = json!({
+            "iss": issuer, "sub": subject, "aud": format!("http://{}", self.address), "iat": now,
+            "exp": now + TOKEN_SECS, "jti": BASE64URL_NOPAD.encode(&random), "groups": groups,
+        });
+        let header = BASE64URL_NOPAD.encode(br#"{"alg":"ES256","kid":"idp-1","typ":"JWT"}"#);
+        let signed = format!("{header}.{}", BASE64URL_NOPAD.encode(claims.to_string().as_bytes()));
+        let signature = self.signer.sign(signed.as_bytes()).unwrap();
+        format!("Bearer {signed}.{}", BASE64URL_NOPAD.encode(&signature))
+    }
+
+    /// A request by which the resource server asks about a credential.
+    pub(crate) fn introspection(&self, token: &str) -> Vec<u8> {
+        let basic = BASE64.encode(format!("bench-api:{}", self.secret).as_bytes());
+        let kind = "application/x-www-form-urlencoded";
+        request("POST", "/oauth/introspect", &format!("Basic {basic}"), kind, &format!("token={token}"))
+    }
+}
+
+/// An address of this machine that nobody listens on.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(folder.join(name)).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+}
+
+fn configuration(address: SocketAddr) -> String {
+    format!(
+        r#"
+[server]
+listen = "{address}"
+insecure_loopback = true
+
+[keys]
+kek = {{ file = "kek" }}
+
+[[issuers]]
+name = "agents"
+issuer = "{AGENTS}"
+jwks_file = "jwks.json"
+algorithms = ["ES256"]
+
+[[issuers]]
+name = "people"
+for = "people"
+issuer = "{PEOPLE}"
+jwks_file = "jwks.json"
+algorithms = ["ES256"]
+
+[[backends]]
+name = "api"
+kind = "jwt"
+
+[[resource_servers]]
+id = "bench-api"
+secret = {{ file = "rs-secret" }}
+audiences = ["{AUDIENCE}"]
+
+[limits]
+address_per_minute = 1000000
+issuer_per_minute = 1000000
+operator_per_minute = 1000000
+"#
+    )
+}
+
+/// The shipped policies, schema and people; of the catalogue what needs no sandbox; and agents of our own.
+fn write_bundle(folder: &Path, agents: usize) {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let read = |name: &str| std::fs::read_to_string(shipped.join(name)).unwrap();
+    let bundle = folder.join("policies");
+    std::fs::create_dir(&bundle).unwrap();
+    for name in ["agents.cedar", "operators.cedar", "schema.cedarschema", "people.toml"] {
+        write(&bundle, name, &read(name));
+    }
+    let catalogue = read("catalogue.toml");
+    let kept: Vec<&str> = catalogue.split("[[scope]]").skip(1).filter(|scope| !scope.contains("sandbox:")).collect();
+    write(&bundle, "catalogue.toml", &format!("[[scope]]{}", kept.join("[[scope]]")));
+    let mut text = String::new();
+    for number in 0..agents {
+        write!(
+            text,
+            r#"
+[[agent]]
+id = "bench-{number}"
+description = "Asks as fast as it can, to measure"
+owner = "maya"
+risk_tier = "low"
+ceiling = ["api:releases:read"]
+limits = {{ live_leases = 100000000, requests_per_minute = 100000000 }}
+
+[[agent.binding]]
+issuer = "{AGENTS}"
+subject = "bench-{number}"
+"#
+        )
+        .unwrap();
+    }
+    write(&bundle, "agents.toml", &text);
+}
