@@ -52,7 +52,10 @@ impl Limits {
 
     pub(crate) fn print(&self) {
         println!("this machine   {:.0} fdatasync/s of 4 KiB appends, one after the other", self.syncs_per_second);
-        println!("               ES256 verify {:.0} µs (OpenSSL), sign {:.0} µs (ring) of CPU", self.verify_us, self.sign_us);
+        println!(
+            "               ES256 verify {:.0} µs (OpenSSL), sign {:.0} µs (ring) of CPU",
+            self.verify_us, self.sign_us
+        );
     }
 }
 

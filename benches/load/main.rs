@@ -20,22 +20,22 @@
     reason = "a measuring program, not the broker"
 )]
 
+#[path = "../../tests/it/support/loopback.rs"]
+mod loopback;
 mod machine;
 #[path = "../../tests/it/support/process.rs"]
 mod process;
 mod start;
-#[path = "../../tests/it/support/loopback.rs"]
-mod loopback;
 
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use loopback::{Wire, request};
 use machine::{Limits, cpu_millis, resident_kib};
 use process::Stage;
 use serde_json::json;
-use loopback::{Wire, request};
 
 /// How many agents ask; each connection is one of them.
 const AGENTS: usize = 16;
@@ -128,8 +128,7 @@ async fn main() {
             let warm: Vec<_> = scripts.iter_mut().map(warm_up).collect();
             drive(&stage, warm, Duration::from_secs(2), broker.id(), true).await;
             let perf = options.perf.as_ref().map(|file| machine::perf(broker.id(), file, options.seconds));
-            let measured =
-                drive(&stage, scripts, Duration::from_secs(options.seconds), broker.id(), repeats).await;
+            let measured = drive(&stage, scripts, Duration::from_secs(options.seconds), broker.id(), repeats).await;
             if let Some(mut perf) = perf {
                 perf.wait().unwrap();
             }

@@ -142,7 +142,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Forbidden`] or [`BrokerError::Invalid`].
     pub async fn list_requests(&self, caller: &OperatorCaller, ask: RequestsAsk) -> Result<RequestsPage, BrokerError> {
-        self.may(caller, OperatorAction::Read, None)?;
+        self.may(caller, OperatorAction::Review, None)?;
         let limit = ask.page.limit()?;
         let agent = agent_filter(ask.agent.as_deref())?;
         let states = ["pending", "granted", "denied", "withdrawn", "lapsed"];
@@ -165,7 +165,7 @@ impl Broker {
     /// [`BrokerError::NotFound`] or [`BrokerError::Forbidden`].
     pub async fn read_request(&self, caller: &OperatorCaller, request: &str) -> Result<RequestView, BrokerError> {
         let (request, task) = self.request_and_task(request).await?;
-        self.may(caller, OperatorAction::Read, Some(&request.agent))?;
+        self.may(caller, OperatorAction::Review, Some(&request.agent))?;
         self.request_view(caller, &request, &task).await
     }
 

@@ -70,7 +70,9 @@ crate::domain::words! {
         KillSwitch = "kill_switch",
         /// Suspend or resume an agent.
         ManageAgents = "manage_agents",
-        /// Read requests, leases, tasks, decisions and agents.
+        /// Read the requests that wait for people, in order to decide them.
+        Review = "review",
+        /// Read leases, tasks, scopes and agents.
         Read = "read",
         /// Read the audit.
         Audit = "audit",

@@ -19,7 +19,8 @@ const CALLERS: [Who; 8] = [
     Who::ResourceServer,
 ];
 
-/// What the shipped policies make of it; they let every person who is signed in read, but not the audit.
+/// What the shipped policies make of it; they let every person who is signed in see what waits, and nothing
+/// else.
 ///
 /// Method and path, then the status for: nobody, the agent itself, another agent, a person without a group, an approver, an
 /// operator, an auditor, a resource server.
@@ -31,20 +32,20 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /problems/{slug}", [200; 8]),
     ("GET /readyz", [200; 8]),
     ("POST /oauth/introspect", [401, 401, 401, 401, 401, 401, 401, 200]),
-    ("GET /v1/agents", [401, 403, 403, 200, 200, 200, 200, 401]),
+    ("GET /v1/agents", [401, 403, 403, 403, 403, 200, 200, 401]),
     ("POST /v1/agents/{id}/resume", [401, 403, 403, 403, 403, 200, 403, 401]),
     ("POST /v1/agents/{id}/suspend", [401, 403, 403, 403, 403, 200, 403, 401]),
     ("POST /v1/decisions/simulate", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("GET /v1/decisions/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("GET /v1/events", [401, 403, 403, 403, 403, 200, 200, 401]),
-    ("GET /v1/leases", [401, 200, 200, 200, 200, 200, 200, 401]),
+    ("GET /v1/leases", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("GET /v1/requests", [401, 403, 403, 200, 200, 200, 200, 401]),
     ("GET /v1/requests/{id}", [401, 403, 403, 200, 200, 200, 200, 401]),
     ("POST /v1/requests/{id}/verdict", [401, 403, 403, 403, 200, 403, 403, 401]),
     ("POST /v1/revocations", [401, 200, 404, 403, 403, 200, 403, 401]),
-    ("GET /v1/scopes", [401, 200, 200, 200, 200, 200, 200, 401]),
+    ("GET /v1/scopes", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("POST /v1/tasks", [401, 201, 201, 403, 403, 403, 403, 401]),
-    ("GET /v1/tasks/{id}", [401, 200, 404, 200, 200, 200, 200, 401]),
+    ("GET /v1/tasks/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("POST /v1/tasks/{id}/cancel", [401, 200, 404, 403, 403, 403, 403, 401]),
     ("POST /v1/tasks/{id}/complete", [401, 200, 404, 403, 403, 403, 403, 401]),
     ("POST /v1/tasks/{id}/credentials", [401, 202, 404, 403, 403, 403, 403, 401]),
