@@ -7,6 +7,7 @@ mod faults;
 mod identity;
 mod intake;
 mod jwt;
+mod life;
 mod limits;
 mod once;
 mod policy;
