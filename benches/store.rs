@@ -4,7 +4,14 @@
 //! `cargo bench --bench store -- [seconds] [concurrency] [folder]`. The rate depends on who else uses the machine; the CPU
 //! time of the whole process for each list does not.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measuring program, not the broker")]
-#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    clippy::wildcard_imports,
+    reason = "figures for people, from every noun of the domain at once"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

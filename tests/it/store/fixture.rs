@@ -102,6 +102,7 @@ impl Fixture {
         self.request(task, RequestState::Pending { rule, lapses_at: START.plus(ttl(600)) })
     }
 
+    #[expect(clippy::unused_self, reason = "made like everything else of the fixture")]
     pub(super) fn decision(&self, request: &AccessRequest) -> Decision {
         Decision {
             id: request.decision,
@@ -113,6 +114,7 @@ impl Fixture {
         }
     }
 
+    #[expect(clippy::unused_self, reason = "made like everything else of the fixture")]
     pub(super) fn grant(&self, request: &AccessRequest, id: GrantId) -> Grant {
         Grant::new(GrantRecord {
             id,

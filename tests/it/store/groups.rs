@@ -1,7 +1,7 @@
 //! What a group promises: only the loser loses, limits and the control row hold, and events stay.
 
 use hallpass::domain::*;
-use hallpass::store::{EventFilter, StoreError};
+use hallpass::store::{EventFilter, StoreError, TaskFilter};
 use sqlx::{Executor as _, Row as _};
 
 use super::fixture::*;
@@ -29,7 +29,7 @@ async fn of_64_lists_of_a_group_only_the_two_that_conflict_fail() {
         }
     }
     assert_eq!(f.store.list_events(&EventFilter::default(), 0, 100).await.unwrap().len(), 62);
-    assert_eq!(f.store.list_tasks(&Default::default(), None, 100).await.unwrap().len(), 62);
+    assert_eq!(f.store.list_tasks(&TaskFilter::default(), None, 100).await.unwrap().len(), 62);
 }
 
 #[tokio::test]
