@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::evaluate::{Asking, current_digest, voters};
+use super::evaluate::{Asking, current_digest, is_no_more, voters};
 use super::facts::Record;
 use super::idempotency::Once;
 use super::mint::{Begun, Ready};
@@ -54,12 +54,20 @@ impl Broker {
             if !grant.is_live(now) || held.contains(&grant.id) {
                 continue;
             }
+<<<<<<< HEAD
             match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await? {
                 Some((one, decision)) => {
                     tx.insert_decision(&decision, Some(grant.request), Some(task.id), &agent.id);
                     begun.push((grant, one));
                 }
                 None => refused.push(grant),
+=======
+            match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await {
+                Ok(Some(one)) => begun.push((grant, one)),
+                Ok(None) => refused.push(grant),
+                Err(error) if is_no_more(&error) => refused.push(grant),
+                Err(error) => return Err(error),
+>>>>>>> w-tests
             }
         }
         for grant in refused {
@@ -147,7 +155,10 @@ impl Broker {
         for request in pending {
             let approvals = self.store.list_approvals(request.id).await?;
             if !approvals.is_empty() {
-                self.grant_if_permitted(bundle, agent, task, request, &approvals, Actor::Broker).await?;
+                match self.grant_if_permitted(bundle, agent, task, request, &approvals, Actor::Broker).await {
+                    Err(error) if !is_no_more(&error) => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
             }
         }
         Ok(())

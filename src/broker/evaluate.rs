@@ -184,17 +184,33 @@ impl Broker {
         Ok(self.minter(backend)?.plan(&order)?)
     }
 
-    /// Ask policy again about a request that was asked before, as things stand now.
+    /// Ask policy again about a request that was asked before, as things stand now: catalogue and ceilings may be others since.
+    ///
+    /// # Errors
+    /// Those of [`is_no_more`] when it could not even be asked for now.
     pub(super) fn reevaluate(&self, asking: &Asking<'_>, scopes: &ScopeSet, ttl: Ttl) -> Result<Decision, BrokerError> {
         let catalogue = asking.bundle.catalogue();
         let mut answers = Vec::with_capacity(scopes.len());
         for scope in scopes.iter() {
             catalogue.check(scope)?;
+            if ![&asking.agent.ceiling, &asking.task.ceiling].iter().all(|ceiling| ceiling.covers(scope, catalogue)) {
+                return Err(BrokerError::AboveCeiling(vec![scope.to_string()]));
+            }
             answers.push(asking.ask(scope, ttl));
         }
         combine(self.ids.decision(), answers, asking.bundle.digest(), asking.now)
             .ok_or_else(|| BrokerError::Internal("a request without scopes".to_owned()))
     }
+}
+
+/// Whether asking again says that what was once asked for cannot even be asked for now.
+pub(super) const fn is_no_more(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::Param(_)
+            | BrokerError::AboveCeiling(_)
+            | BrokerError::Mint(crate::minter::MintError::Unsupported(_))
+    )
 }
 
 /// Everything an approver is shown and a mint obeys; its digest ties the three together.

@@ -3,7 +3,7 @@
 
 use futures_util::StreamExt as _;
 
-use super::evaluate::Asking;
+use super::evaluate::{Asking, is_no_more};
 use super::facts::{Record, about_request};
 use super::{Broker, BrokerError};
 use crate::domain::{AccessRequest, Actor, EndCause, EventKind, Lease, Outcome};
@@ -168,12 +168,9 @@ impl Broker {
             voters: &[],
             confirmation_key: request.confirmation_key.as_deref(),
         };
-        if !lease.scopes.iter().all(|scope| agent.ceiling.covers(scope, bundle.catalogue())) {
-            return Ok(false);
-        }
         match self.reevaluate(&asking, &lease.scopes, request.ttl) {
             Ok(decision) => Ok(!matches!(decision.outcome, Outcome::Deny(_))),
-            Err(BrokerError::Param(_)) => Ok(false),
+            Err(error) if is_no_more(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }

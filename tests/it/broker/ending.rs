@@ -262,3 +262,59 @@ async fn many_leases_of_one_agent_end_in_one_revocation() {
     assert!(all.iter().all(|held| !house.works(&held.secret)));
     house.waiting_with(&json!({ "scopes": [WRITE] })).await;
 }
+
+#[tokio::test]
+async fn heartbeats_at_the_same_moment_are_all_heard() {
+    let house = Harness::start().await;
+    let mut body = ask(READ);
+    body["heartbeat_seconds"] = json!(60);
+    let token = house.agent("release-bot");
+    let held = Held::of(&house.post("/v1/tasks", &token, &body).await.expect(201));
+    house.advance_secs(30);
+    let (path, nothing) = (format!("/v1/tasks/{}/heartbeat", held.task), json!({}));
+    let beats = (0..8).map(|_| house.post(&path, &token, &nothing));
+    for reply in futures_util::future::join_all(beats).await {
+        reply.expect(200);
+    }
+    house.advance_secs(59);
+    house.sweep().await;
+    assert!(house.works(&held.secret));
+}
+
+#[tokio::test]
+async fn a_heartbeat_while_a_credential_is_minted_does_not_spoil_it() {
+    let house = Harness::start().await;
+    let mut body = ask(READ);
+    body["heartbeat_seconds"] = json!(60);
+    body["task_ttl_seconds"] = json!(3600);
+    let held = Held::of(&house.post("/v1/tasks", &house.agent("release-bot"), &body).await.expect(201));
+    house.revoke(&json!({ "lease": held.lease })).await;
+    let mut held_back = house.sandbox.hold_next(SandboxCall::Mint);
+    let (token, path) = (house.agent("release-bot"), format!("/v1/tasks/{}/heartbeat", held.task));
+    let beat = async {
+        held_back.acted().await;
+        house.advance_secs(1);
+        house.post(&path, &token, &json!({})).await.expect(200);
+        held_back.release();
+    };
+    let (reply, ()) = tokio::join!(house.collect(&held.task), beat);
+    assert_eq!(reply.expect(200)["credentials"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn ending_a_task_many_times_at_once_ends_it_once() {
+    let house = Harness::start().await;
+    let held = house.granted(READ).await;
+    let (token, nothing) = (house.agent("release-bot"), json!({}));
+    let paths = [format!("/v1/tasks/{}/complete", held.task), format!("/v1/tasks/{}/cancel", held.task)];
+    let calls = (0..10).map(|n| house.post(&paths[n % 2], &token, &nothing));
+    for reply in futures_util::future::join_all(calls).await {
+        reply.expect(200);
+    }
+    house.sweep().await;
+    let kinds = house.kinds_of(&held.task).await;
+    for kind in ["task.closed", "lease.ending", "lease.ended", "grant.ended"] {
+        assert_eq!(kinds.iter().filter(|known| *known == kind).count(), 1, "{kinds:?}");
+    }
+    assert!(!house.works(&held.secret));
+}

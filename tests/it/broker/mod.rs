@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod once;
 mod policy;
+mod replicas;
 
 use serde_json::{Value, json};
 

@@ -162,6 +162,81 @@ async fn pol_07_a_restart_with_a_stricter_bundle_ends_what_it_forbids() {
     assert!(!house.works(&held.secret));
 }
 
+/// Put an agent's ceiling in force that has only this scope.
+async fn narrow_ceiling(house: &mut Harness, to: &str) {
+    house
+        .change_bundle(|files| {
+            let agents = files.get_mut("agents.toml").unwrap();
+            let wide = "ceiling = [\"sandbox:releases:read\", \"sandbox:releases:write\", \"api:releases:read\", \"api:releases:write\"]";
+            assert!(agents.contains(wide));
+            *agents = agents.replace(wide, &format!("ceiling = [\"{to}\"]"));
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn pol_07_a_narrower_ceiling_ends_what_lies_above_it_and_it_is_not_collected_again() {
+    let mut house = Harness::start().await;
+    let mut body = ask(READ);
+    body["task_ttl_seconds"] = json!(3600);
+    let token = house.agent("release-bot");
+    let above = Held::of(&house.post("/v1/tasks", &token, &body).await.expect(201));
+    let below = house.granted(API_READ).await;
+    // One whose lease is over, but whose grant lives.
+    let idle = Held::of(&house.post("/v1/tasks", &token, &body).await.expect(201));
+    house.revoke(&json!({ "lease": idle.lease })).await;
+    narrow_ceiling(&mut house, API_READ).await;
+    house.sweep().await;
+    assert!(!house.works(&above.secret));
+    assert_eq!(house.introspect(&below.secret).await["active"], true);
+    for task in [&above.task, &idle.task] {
+        assert_eq!(house.collect(task).await.json()["credentials"], json!([]));
+    }
+    assert!(house.sandbox.honoured(house.broker.now()).is_empty());
+}
+
+#[tokio::test]
+async fn pol_07_an_agent_that_is_taken_out_of_the_bundle_holds_nothing_and_is_nobody() {
+    let mut house = Harness::start().await;
+    let held = house.granted(READ).await;
+    house
+        .change_bundle(|files| {
+            let agents = files.get_mut("agents.toml").unwrap();
+            let start = agents.find("[[agent]]\nid = \"release-bot\"").unwrap();
+            let end = agents.find("[[agent]]\nid = \"triage-bot\"").unwrap();
+            agents.replace_range(start..end, "");
+        })
+        .await;
+    house.sweep().await;
+    assert!(!house.works(&held.secret));
+    house.post("/v1/tasks", &house.agent("release-bot"), &ask(READ)).await.expect(401);
+}
+
+#[tokio::test]
+async fn pol_07_a_scope_that_left_the_catalogue_ends_and_holds_up_nothing_else() {
+    let mut house = Harness::start().await;
+    let body = json!({ "purpose": "both", "scopes": [READ, API_READ], "task_ttl_seconds": 3600 });
+    let task = house.post("/v1/tasks", &house.agent("release-bot"), &body).await.expect(201);
+    let id = text(&task["id"]);
+    for credential in task["credentials"].as_array().unwrap() {
+        house.revoke(&json!({ "lease": credential["id"] })).await;
+    }
+    narrow_ceiling(&mut house, API_READ).await;
+    house
+        .change_bundle(|files| {
+            let agents = files.get_mut("agents.toml").unwrap();
+            *agents = agents.replace("\"sandbox:releases:read\", ", "");
+            let catalogue = files.get_mut("catalogue.toml").unwrap();
+            let start = catalogue.find("[[scope]]\nname = \"sandbox:releases:read\"").unwrap();
+            let end = catalogue.find("[[scope]]\nname = \"sandbox:releases:write\"").unwrap();
+            catalogue.replace_range(start..end, "");
+        })
+        .await;
+    let collected = house.collect(&id).await.expect(200);
+    assert_eq!(collected["credentials"].as_array().unwrap().len(), 1, "{collected}");
+    assert_eq!(collected["credentials"][0]["scopes"], json!([API_READ]));
+}
+
 #[tokio::test]
 async fn pol_07_what_a_new_bundle_still_permits_lives_on() {
     let mut house = Harness::start().await;

@@ -75,8 +75,8 @@ pub(crate) struct Harness {
     pub(crate) broker: Broker,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) sandbox: Arc<SandboxBackend>,
-    pub(crate) dir: tempfile::TempDir,
-    pub(crate) keys: TestKey,
+    pub(crate) dir: Arc<tempfile::TempDir>,
+    pub(crate) keys: Arc<TestKey>,
     kek: SecretString,
     bundle: BTreeMap<String, String>,
     single_use: bool,
@@ -121,6 +121,7 @@ impl Harness {
         let Options { bundle, limits, single_use } = options;
         let broker = build(dir.path(), &kek, &bundle, limits, single_use, &clock, &sandbox).await;
         let router = door(&broker);
+        let (dir, keys) = (Arc::new(dir), Arc::new(keys));
         Self { broker, clock, sandbox, dir, keys, kek, bundle, single_use, limits, router }
     }
 
@@ -137,6 +138,27 @@ impl Harness {
     pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
         change(&mut self.bundle);
         self.restart().await;
+    }
+
+    /// Another broker on the same files, with a changed bundle, which it puts into force. Neither knows what the other does
+    /// but by the database.
+    pub(crate) async fn replica_with(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
+        let mut bundle = self.bundle.clone();
+        change(&mut bundle);
+        let broker =
+            build(self.dir.path(), &self.kek, &bundle, self.limits, self.single_use, &self.clock, &self.sandbox).await;
+        Self {
+            router: door(&broker),
+            broker,
+            clock: Arc::clone(&self.clock),
+            sandbox: Arc::clone(&self.sandbox),
+            dir: Arc::clone(&self.dir),
+            keys: Arc::clone(&self.keys),
+            kek: self.kek.clone(),
+            bundle,
+            single_use: self.single_use,
+            limits: self.limits,
+        }
     }
 
     /// Put a changed bundle into force, as the watch on the folder would.
