@@ -54,20 +54,14 @@ impl Broker {
             if !grant.is_live(now) || held.contains(&grant.id) {
                 continue;
             }
-<<<<<<< HEAD
-            match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await? {
-                Some((one, decision)) => {
+            match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await {
+                Ok(Some((one, decision))) => {
                     tx.insert_decision(&decision, Some(grant.request), Some(task.id), &agent.id);
                     begun.push((grant, one));
                 }
-                None => refused.push(grant),
-=======
-            match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await {
-                Ok(Some(one)) => begun.push((grant, one)),
                 Ok(None) => refused.push(grant),
                 Err(error) if is_no_more(&error) => refused.push(grant),
                 Err(error) => return Err(error),
->>>>>>> w-tests
             }
         }
         for grant in refused {
