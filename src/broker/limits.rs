@@ -153,3 +153,43 @@ impl Limits {
         [self.by_address.len(), self.by_issuer.len(), self.by_operator.len(), agents].iter().sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::sys::ManualClock;
+
+    #[test]
+    fn api_09_limiter_keys_are_forgotten_once_they_have_their_budget_back() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
+        let limits = Limits::new(LimitSettings::default(), Arc::clone(&clock) as Arc<dyn Clock>);
+        for n in 0..100_000_u32 {
+            limits.address(IpAddr::V4(n.into())).unwrap();
+            limits.address(IpAddr::V6(Ipv6Addr::from((u128::from(n) << 64) | 1))).unwrap();
+            limits.agent(&format!("agent-{n}"), 600).unwrap();
+        }
+        assert_eq!(limits.keys(), 300_000);
+        limits.prune();
+        assert_eq!(limits.keys(), 300_000, "a key that owes something is kept");
+        clock.advance_secs(60);
+        limits.prune();
+        assert_eq!(limits.keys(), 0);
+    }
+
+    #[test]
+    fn api_05_addresses_of_one_ipv6_network_share_one_budget() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
+        let settings = LimitSettings { address_per_minute: 10, ..LimitSettings::default() };
+        let limits = Limits::new(settings, Arc::clone(&clock) as Arc<dyn Clock>);
+        let of_one_network = |n: u128| IpAddr::V6(Ipv6Addr::from((0x2001_0db8_u128 << 96) | n));
+        for n in 0..10 {
+            limits.address(of_one_network(n)).unwrap();
+        }
+        let Err(BrokerError::RateLimited { retry_after_secs }) = limits.address(of_one_network(99)) else {
+            panic!("the eleventh call is refused");
+        };
+        clock.advance_secs(i64::try_from(retry_after_secs).unwrap());
+        limits.address(of_one_network(99)).unwrap();
+    }
+}

@@ -78,7 +78,7 @@ fn abuse(dev: &Dev, used: &str, unused: &str) -> String {
 }
 
 #[test]
-fn sec_01_02_04_no_secret_is_in_logs_database_audit_metrics_problems_or_arguments() {
+fn sec_01_sec_02_sec_04_no_secret_is_in_logs_database_audit_metrics_problems_or_arguments() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dev");
     let port = free_ports();
