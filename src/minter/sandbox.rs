@@ -70,6 +70,7 @@ struct World {
     calls: BTreeMap<SandboxCall, u64>,
     late: BTreeMap<SandboxCall, VecDeque<Late>>,
     ever: BTreeSet<String>,
+    lies: bool,
 }
 
 /// What the backend does before an answer that is held back: say that it acted, then wait until the answer may go.
@@ -136,6 +137,11 @@ impl SandboxBackend {
         self.world().broken.insert(call, fault);
     }
 
+    /// From now until mended, say that a credential is gone, and go on honouring it.
+    pub fn lie_about_ends(&self) {
+        self.world().lies = true;
+    }
+
     /// Hold back the answer to the next call of that kind, after the backend has done as it does.
     pub fn hold_next(&self, call: SandboxCall) -> HeldAnswer {
         let ((acted, heard), (release, go)) = (oneshot::channel(), oneshot::channel());
@@ -148,6 +154,7 @@ impl SandboxBackend {
         let mut world = self.world();
         world.faults.clear();
         world.broken.clear();
+        world.lies = false;
     }
 
     /// How often it was asked so, failures included.
@@ -337,6 +344,9 @@ impl Minter for SandboxMinter {
     async fn revoke(&self, handle: &Handle, _native_end: Timestamp) -> Result<Revoked, MintError> {
         self.sandbox
             .act(SandboxCall::Revoke, |world| {
+                if world.lies {
+                    return Ok(Revoked::Gone("the sandbox has forgotten it".to_owned()));
+                }
                 Ok(Revoked::Gone(match world.held.remove(handle.as_str()) {
                     Some(_) => "the sandbox has forgotten it".to_owned(),
                     None => "the sandbox holds no such credential".to_owned(),

@@ -158,6 +158,24 @@ async fn an_end_that_cannot_be_probed_is_not_called_an_end() {
 }
 
 #[tokio::test]
+async fn a_backend_that_says_gone_and_honours_on_is_not_believed() {
+    let house = Harness::start().await;
+    let held = house.granted(READ).await;
+    house.sandbox.lie_about_ends();
+    assert_eq!(house.revoke(&json!({ "task": held.task })).await["closure"], "unknown");
+    house.advance_secs(5);
+    house.sweep().await;
+    assert!(house.works(&held.secret));
+    assert_eq!(house.lease(&held.lease).await["state"], "ending");
+    assert!(house.kinds_of(&held.task).await.iter().any(|kind| kind == "lease.delayed"));
+    house.sandbox.mend();
+    house.advance_secs(60);
+    house.sweep().await;
+    assert!(!house.works(&held.secret));
+    assert_eq!(house.lease(&held.lease).await["state"], "ended");
+}
+
+#[tokio::test]
 async fn a_failed_end_survives_a_restart() {
     let mut house = Harness::start().await;
     let held = house.granted(READ).await;
