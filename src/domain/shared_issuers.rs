@@ -4,8 +4,8 @@
 /// Issuer, and the claims that name the owner there. Where the list is empty the issuer states no owner apart from the
 /// subject. Claims are the immutable ids: names can be given up and registered again by somebody else.
 const SHARED: &[(&str, &[&str])] = &[
-    ("https://token.actions.githubusercontent.com", &["repository_owner_id"]),
-    ("https://vstoken.actions.githubusercontent.com", &["repository_owner_id"]),
+    ("https://token.actions.githubusercontent.com", &["repository_id", "repository_owner_id"]),
+    ("https://vstoken.actions.githubusercontent.com", &["repository_id", "repository_owner_id"]),
     ("https://gitlab.com", &["namespace_id"]),
     ("https://app.terraform.io", &["terraform_organization_id"]),
     ("https://agent.buildkite.com", &["organization_id"]),
@@ -25,7 +25,12 @@ const SHARED: &[(&str, &[&str])] = &[
 #[must_use]
 pub fn required_pins(issuer: &str) -> Option<&'static [&'static str]> {
     let written = issuer.strip_suffix('/').unwrap_or(issuer);
-    SHARED.iter().find(|(shared, _)| shared.eq_ignore_ascii_case(written)).map(|(_, pins)| *pins)
+    // Some of them give each enterprise an issuer below their own, e.g. `https://token.actions.githubusercontent.com/acme`.
+    let is_at_or_below = |shared: &str| match written.split_at_checked(shared.len()) {
+        Some((start, rest)) => start.eq_ignore_ascii_case(shared) && (rest.is_empty() || rest.starts_with('/')),
+        None => false,
+    };
+    SHARED.iter().find(|(shared, _)| is_at_or_below(shared)).map(|(_, pins)| *pins)
 }
 
 #[cfg(test)]
@@ -34,8 +39,9 @@ mod tests {
 
     #[test]
     fn a_shared_issuer_is_known_however_it_is_spelled() {
-        let pins = Some(&["repository_owner_id"][..]);
+        let pins = Some(&["repository_id", "repository_owner_id"][..]);
         assert_eq!(required_pins("https://token.actions.githubusercontent.com"), pins);
+        assert_eq!(required_pins("https://token.actions.githubusercontent.com/acme"), pins);
         assert_eq!(required_pins("https://Token.Actions.GitHubUserContent.com/"), pins);
         assert_eq!(required_pins("https://gitlab.com"), Some(&["namespace_id"][..]));
         assert_eq!(required_pins("https://scalr.io"), Some(&[][..]));

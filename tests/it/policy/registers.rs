@@ -30,15 +30,19 @@ const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
 #[test]
 fn tok_32_a_binding_to_a_shared_issuer_without_owner_or_subject_does_not_load() {
-    for (issuer, pin) in [
-        (GITHUB, "repository_owner_id"),
-        ("https://gitlab.com", "namespace_id"),
-        ("https://app.terraform.io", "terraform_organization_id"),
-        ("https://GitLab.com/", "namespace_id"),
+    for (issuer, pins) in [
+        (GITHUB, &["repository_id", "repository_owner_id"][..]),
+        ("https://gitlab.com", &["namespace_id"]),
+        ("https://app.terraform.io", &["terraform_organization_id"]),
+        ("https://GitLab.com/", &["namespace_id"]),
     ] {
         let found = problems(agents(&[("bot", &format!(r#"issuer = "{issuer}", subject = "acme/web""#))]));
-        assert!(found.len() == 1 && found[0].starts_with("agents.toml:6:12: ") && found[0].contains(pin), "{found:?}");
-        let pinned = format!(r#"issuer = "{issuer}", claims = {{ {pin} = "1" }}"#);
+        assert!(
+            found.len() == 1 && found[0].starts_with("agents.toml:6:12: ") && found[0].contains(pins[0]),
+            "{found:?}"
+        );
+        let claims: Vec<String> = pins.iter().map(|pin| format!("{pin} = \"1\"")).collect();
+        let pinned = format!(r#"issuer = "{issuer}", claims = {{ {} }}"#, claims.join(", "));
         let found = problems(agents(&[("bot", &pinned)]));
         assert!(found.len() == 1 && found[0].contains("`subject`"), "{found:?}");
         assert!(agents(&[("bot", &format!(r#"{pinned}, subject = "acme/web""#))]).is_ok());
