@@ -52,7 +52,10 @@ impl Limits {
 
     pub(crate) fn print(&self) {
         println!("this machine   {:.0} fdatasync/s of 4 KiB appends, one after the other", self.syncs_per_second);
-        println!("               ES256 verify {:.0} µs (OpenSSL), sign {:.0} µs (ring) of CPU", self.verify_us, self.sign_us);
+        println!(
+            "               ES256 verify {:.0} µs (OpenSSL), sign {:.0} µs (ring) of CPU",
+            self.verify_us, self.sign_us
+        );
     }
 }
 
@@ -92,7 +95,20 @@ pub(crate) fn size_mib(file: &Path) -> f64 {
 pub(crate) fn perf(process: u32, file: &str, seconds: u64) -> Child {
     let (process, seconds) = (process.to_string(), seconds.to_string());
     Command::new("perf")
-        .args(["record", "-F", "997", "-g", "-o", file, "-p", &process, "--", "sleep", &seconds])
+        .args([
+            "record",
+            "-F",
+            "499",
+            "--call-graph",
+            "dwarf,24576",
+            "-o",
+            file,
+            "-p",
+            &process,
+            "--",
+            "sleep",
+            &seconds,
+        ])
         .stdout(Stdio::null())
         .spawn()
         .unwrap()

@@ -128,8 +128,7 @@ async fn main() {
             let warm: Vec<_> = scripts.iter_mut().map(warm_up).collect();
             drive(&stage, warm, Duration::from_secs(2), broker.id(), true).await;
             let perf = options.perf.as_ref().map(|file| machine::perf(broker.id(), file, options.seconds));
-            let measured =
-                drive(&stage, scripts, Duration::from_secs(options.seconds), broker.id(), repeats).await;
+            let measured = drive(&stage, scripts, Duration::from_secs(options.seconds), broker.id(), repeats).await;
             if let Some(mut perf) = perf {
                 perf.wait().unwrap();
             }

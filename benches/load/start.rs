@@ -41,7 +41,10 @@ pub(crate) async fn report(executable: &Path) {
         .output()
         .unwrap();
     if ran.status.success() {
-        println!("first command  {:.0} ms: `hallpass exec`, its task closed again", before.elapsed().as_secs_f64() * 1000.0);
+        println!(
+            "first command  {:.0} ms: `hallpass exec`, its task closed again",
+            before.elapsed().as_secs_f64() * 1000.0
+        );
     } else {
         println!("first command  failed: {}", String::from_utf8_lossy(&ran.stderr).trim());
     }
