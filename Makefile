@@ -1,10 +1,10 @@
 # The table of contents of this repository: what can be done here, one line each. Longer work is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test house fmt lint docs deny bench tools dev demo clean-tools
+.PHONY: help run check test house fmt lint docs deny bench kill9 tools dev demo clean-tools
 
 help: ## List what can be done here
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 run: ## Install what is needed, build, and play the whole story once
 	scripts/install.sh build
@@ -34,6 +34,9 @@ deny: tools ## Check dependencies: bans, licences, sources
 
 bench: ## Measure the hot path on this machine
 	scripts/bench.sh
+
+kill9: ## Kill the broker under load, again and again, and look for what was lost (ROUNDS=10)
+	ROUNDS=$${ROUNDS:-10} cargo test --locked --test it durable:: -- --nocapture
 
 tools: ## Install what the checks need, nothing outside the system's packages and target/
 	scripts/install.sh check

@@ -95,7 +95,20 @@ pub(crate) fn size_mib(file: &Path) -> f64 {
 pub(crate) fn perf(process: u32, file: &str, seconds: u64) -> Child {
     let (process, seconds) = (process.to_string(), seconds.to_string());
     Command::new("perf")
-        .args(["record", "-F", "997", "-g", "-o", file, "-p", &process, "--", "sleep", &seconds])
+        .args([
+            "record",
+            "-F",
+            "499",
+            "--call-graph",
+            "dwarf,24576",
+            "-o",
+            file,
+            "-p",
+            &process,
+            "--",
+            "sleep",
+            &seconds,
+        ])
         .stdout(Stdio::null())
         .spawn()
         .unwrap()

@@ -13,7 +13,7 @@ use crate::domain::{
 };
 use crate::minter::{MintOrder, Minter};
 use crate::policy::{Answer, Bundle, Question};
-use crate::sys::{canonical_json, sha256};
+use crate::sys::{sha256, sorted_json};
 
 /// Scopes of one request with one answer.
 pub(super) struct Group {
@@ -213,7 +213,7 @@ pub(super) const fn is_no_more(error: &BrokerError) -> bool {
     )
 }
 
-/// Everything an approver is shown and a mint obeys; its digest ties the three together.
+/// Everything an approver is shown and a mint obeys, in canonical order; its digest ties the three together.
 #[derive(Serialize)]
 struct Shown<'a> {
     agent: &'a str,
@@ -253,7 +253,7 @@ pub(super) fn request_digest(
         task: task.id,
         ttl_seconds: ttl.as_secs(),
     };
-    canonical_json(&shown).map(sha256).map_err(|error| BrokerError::Internal(error.to_string()))
+    sorted_json(&shown).map(sha256).map_err(|error| BrokerError::Internal(error.to_string()))
 }
 
 /// The people whose yes counts for a request as it stands: they approved exactly this digest, and are neither the agent's owner

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::settings::read_effect;
 use super::{
     BackendSettings, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
 };
-use crate::domain::{CatalogueEntry, Handle, MintPlan, Name, Scope, Timestamp};
+use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Name, Scope, TaskId, Timestamp};
 use crate::sys::keys::{KeyAlgorithm, KeyRing};
-use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, canonical_json, fingerprint, sha256};
+use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, fingerprint, sha256, sorted_json};
 
 /// The `type` of an authorization detail whose catalogue entry names none (RFC 9396 §2).
 const DETAIL_TYPE: &str = "urn:hallpass:scope";
@@ -91,25 +91,67 @@ fn is_audience(text: &str) -> bool {
 }
 
 /// One authorization detail (RFC 9396 §2): the common members say it roughly, `scope` exactly.
-#[derive(Debug, Serialize, Deserialize)]
-struct Detail {
-    #[serde(rename = "type")]
-    kind: String,
-    locations: [String; 1],
+#[derive(Debug, Serialize)]
+struct Detail<'a> {
     actions: [String; 1],
     identifier: String,
-    scope: Scope,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    parameters: BTreeMap<Name, String>,
+    locations: [String; 1],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: &'a BTreeMap<Name, String>,
+    scope: &'a Scope,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The confirmation of RFC 7800 §3 by a key's thumbprint (RFC 9449 §6.1).
+#[derive(Clone, Copy, Serialize)]
+struct Confirmation<'a> {
+    jkt: &'a str,
+}
+
+/// What would be minted, as approvers are shown it; its members stand in canonical order.
+#[derive(Serialize)]
+struct Shown<'a> {
+    agent: &'a AgentId,
+    algorithm: KeyAlgorithm,
+    audience: &'a str,
+    authorization_details: &'a [Detail<'a>],
+    backend: &'a Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation<'a>>,
+    issuer: &'a str,
+    kind: &'a str,
+    scopes: Vec<&'a Scope>,
+    ttl_seconds: u32,
+    verifiers: Verifiers,
+}
+
+/// The claims of RFC 9068 §2.2, and `task`, in canonical order. The beneficiary is left out: the agent only asserts it, and a
+/// claim in a token we signed would be taken for our word; who needs it finds it in the audit under the task.
+#[derive(Serialize)]
+struct Claims<'a> {
+    aud: &'a str,
+    authorization_details: &'a [Detail<'a>],
+    client_id: &'a AgentId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation<'a>>,
+    exp: i64,
+    iat: i64,
+    iss: &'a str,
+    jti: LeaseId,
+    scope: String,
+    sub: String,
+    task: TaskId,
 }
 
 /// What the plan keeps for the mint.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Native {
     algorithm: KeyAlgorithm,
     token_type: String,
-    claims: Value,
+    /// The token's payload.
+    claims: String,
 }
 
 struct JwtMinter {
@@ -130,7 +172,7 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     }))
 }
 
-fn details(order: &MintOrder<'_>) -> Result<(String, Vec<Detail>), MintError> {
+fn details<'a>(order: &MintOrder<'a>) -> Result<(String, Vec<Detail<'a>>), MintError> {
     let mut audience: Option<String> = None;
     let mut details = Vec::with_capacity(order.scopes.len());
     for (scope, entry) in &order.scopes {
@@ -139,12 +181,12 @@ fn details(order: &MintOrder<'_>) -> Result<(String, Vec<Detail>), MintError> {
             return Err(MintError::Unsupported("one token has one audience".to_owned()));
         }
         details.push(Detail {
-            kind: effect.detail_type,
-            locations: [effect.audience.clone()],
             actions: [scope.entry().action().to_string()],
             identifier: scope.entry().resource().to_string(),
-            scope: (*scope).clone(),
-            parameters: scope.params().clone(),
+            locations: [effect.audience.clone()],
+            parameters: scope.params(),
+            scope,
+            kind: effect.detail_type,
         });
         audience = Some(effect.audience);
     }
@@ -167,31 +209,32 @@ fn summary(order: &MintOrder<'_>, audience: &str, bound: bool) -> Vec<String> {
 }
 
 /// Our own values always have a canonical form; should one not, the plan is refused and nothing is minted.
-fn canonical(value: &Value) -> Result<String, MintError> {
-    canonical_json(value).map_err(|error| MintError::Unsupported(format!("no canonical form: {error}")))
+fn canonical(value: &impl Serialize) -> Result<String, MintError> {
+    sorted_json(value).map_err(|error| MintError::Unsupported(format!("no canonical form: {error}")))
 }
 
 impl JwtMinter {
-    /// The claims of RFC 9068 §2.2, and `task`. The beneficiary is left out: the agent only asserts it, and a claim in a
-    /// token we signed would be taken for our word; who needs it finds it in the audit under the task.
-    fn claims(&self, order: &MintOrder<'_>, audience: &str, details: &[Detail], thumbprint: Option<&str>) -> Value {
+    fn claims<'a>(
+        &'a self,
+        order: &MintOrder<'a>,
+        audience: &'a str,
+        details: &'a [Detail<'a>],
+        cnf: Option<Confirmation<'a>>,
+    ) -> Claims<'a> {
         let scope: Vec<String> = order.scopes.iter().map(|(scope, _)| scope.to_token()).collect();
-        let mut claims = json!({
-            "iss": self.issuer,
-            "aud": audience,
-            "sub": format!("agent:{}", order.agent),
-            "client_id": order.agent,
-            "iat": order.now.as_secs(),
-            "exp": order.ends_at.as_secs(),
-            "jti": order.lease,
-            "scope": scope.join(" "),
-            "authorization_details": details,
-            "task": order.task,
-        });
-        if let (Some(thumbprint), Some(members)) = (thumbprint, claims.as_object_mut()) {
-            members.insert("cnf".to_owned(), json!({ "jkt": thumbprint }));
+        Claims {
+            aud: audience,
+            authorization_details: details,
+            client_id: order.agent,
+            cnf,
+            exp: order.ends_at.as_secs(),
+            iat: order.now.as_secs(),
+            iss: &self.issuer,
+            jti: order.lease,
+            scope: scope.join(" "),
+            sub: format!("agent:{}", order.agent),
+            task: order.task,
         }
-        claims
     }
 }
 
@@ -229,26 +272,23 @@ impl Minter for JwtMinter {
         let key = order.confirmation_key.map(PublicJwk::parse).transpose();
         let key = key.map_err(|error| MintError::Unsupported(format!("the key to bind it to: {error}")))?;
         let thumbprint = key.as_ref().map(PublicJwk::thumbprint);
-        let scopes: Vec<&Scope> = order.scopes.iter().map(|(scope, _)| *scope).collect();
-        let mut effect = json!({
-            "backend": self.backend,
-            "kind": self.kind(),
-            "issuer": self.issuer,
-            "agent": order.agent,
-            "audience": audience,
-            "scopes": scopes,
-            "authorization_details": details,
-            "ttl_seconds": order.ttl.as_secs(),
-            "algorithm": self.settings.algorithm,
-            "verifiers": self.settings.verifiers,
-        });
-        if let (Some(thumbprint), Some(members)) = (&thumbprint, effect.as_object_mut()) {
-            members.insert("cnf".to_owned(), json!({ "jkt": thumbprint }));
-        }
-        let effect = canonical(&effect)?;
+        let cnf = thumbprint.as_deref().map(|jkt| Confirmation { jkt });
+        let effect = canonical(&Shown {
+            agent: order.agent,
+            algorithm: self.settings.algorithm,
+            audience: &audience,
+            authorization_details: &details,
+            backend: &self.backend,
+            cnf,
+            issuer: &self.issuer,
+            kind: self.kind(),
+            scopes: order.scopes.iter().map(|(scope, _)| *scope).collect(),
+            ttl_seconds: order.ttl.as_secs(),
+            verifiers: self.settings.verifiers,
+        })?;
         // RFC 9449 §5: a token bound to a key of the holder's is of type DPoP.
         let token_type = if thumbprint.is_some() { "DPoP" } else { "Bearer" };
-        let claims = self.claims(order, &audience, &details, thumbprint.as_deref());
+        let claims = canonical(&self.claims(order, &audience, &details, cnf))?;
         Ok(MintPlan {
             backend: self.backend.clone(),
             digest: sha256(&effect),
@@ -268,9 +308,8 @@ impl Minter for JwtMinter {
             MintError::Unavailable(format!("no {} key may sign now; keys are being rotated", native.algorithm))
         })?;
         // RFC 9068 §2.1: `typ` is at+jwt.
-        let token = key
-            .sign_compact("at+jwt", &canonical(&native.claims)?)
-            .map_err(|error| MintError::Unavailable(error.to_string()))?;
+        let token =
+            key.sign_compact("at+jwt", &native.claims).map_err(|error| MintError::Unavailable(error.to_string()))?;
         let fingerprint = fingerprint(token.expose_secret());
         let values = BTreeMap::from([("access_token", token), ("token_type", SecretString::from(native.token_type))]);
         Ok(Minted { kind: "jwt", values, fingerprint })

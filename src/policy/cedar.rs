@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::str::FromStr as _;
+use std::sync::{Mutex, PoisonError};
 
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression as Value, Schema,
@@ -26,6 +27,9 @@ pub(super) struct Vocabulary {
     params: EntityUid,
     references: EntityUid,
     grant: EntityUid,
+    /// The last point in time that was written: Cedar parses the name of its constructor anew for each, and under load many
+    /// questions are asked within one millisecond.
+    now: Mutex<Option<(Timestamp, Value)>>,
 }
 
 fn name_in(kind: &EntityTypeName, id: &str) -> EntityUid {
@@ -66,7 +70,17 @@ impl Vocabulary {
             references: name_in(&kind("References")?, "request"),
             grant: name_in(&action, GRANT),
             action,
+            now: Mutex::default(),
         })
+    }
+
+    /// A point in time, written once while it stays the same.
+    fn moment(&self, at: Timestamp) -> Value {
+        let mut last = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((when, value)) if *when == at => value.clone(),
+            Some(_) | None => last.insert((at, datetime(at))).1.clone(),
+        }
     }
 
     pub(super) fn grant(&self) -> EntityUid {
@@ -130,7 +144,7 @@ impl Vocabulary {
             ("approvals", record([("satisfied", Value::new_set(satisfied.iter().map(|id| text(id))))])?),
             ("identity", record([("issuer", text(&facts.identity.issuer))])?),
             ("key_bound", Value::new_bool(facts.key_bound)),
-            ("now", datetime(facts.now)),
+            ("now", self.moment(facts.now)),
             (
                 "request",
                 record([

@@ -13,7 +13,7 @@ pub mod keys;
 pub use address::is_public;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
-pub use hash::{canonical_json, fingerprint, sha256};
+pub use hash::{canonical_json, fingerprint, sha256, sorted_json};
 pub use http::{FetchError, FetchLimits, HttpClient, HttpSetupError, Incoming, Outgoing};
 pub use json::{JsonError, check_strict, parse_object};
 pub use jwk::{JwkError, PublicJwk};

@@ -11,6 +11,7 @@
 mod broker;
 mod cli;
 mod doors;
+mod durable;
 mod http;
 mod identity;
 mod minter;

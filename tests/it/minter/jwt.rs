@@ -261,7 +261,8 @@ fn scopes_that_oauth_cannot_write_are_escaped_in_the_scope_claim() {
     let scopes = [scope(r#"artifacts:notes:add(title="a b\"%é")"#, json!({ "audience": AUDIENCE }))];
     let agent = agent();
     let plan = world.minter(SETTINGS).plan(&order(&agent, &scopes)).unwrap();
-    let claim = plan.native["claims"]["scope"].as_str().unwrap();
+    let claims: Value = serde_json::from_str(plan.native["claims"].as_str().unwrap()).unwrap();
+    let claim = claims["scope"].as_str().unwrap();
     assert_eq!(claim, "artifacts:notes:add(title=%22a%20b%5C%22%25%C3%A9%22)");
     assert_eq!(Scope::from_token(claim).unwrap(), scopes[0].0);
 }

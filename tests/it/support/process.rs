@@ -45,7 +45,7 @@ impl Stage {
         let mut random = [0_u8; 64];
         SystemEntropy::default().fill(&mut random);
         let (kek, secret) = random.split_at(32);
-        let secret = BASE64.encode(secret);
+        let secret = BASE64URL_NOPAD.encode(secret);
         write(folder.path(), "jwks.json", &json!({ "keys": [public] }).to_string());
         write(folder.path(), "kek", &BASE64.encode(kek));
         write(folder.path(), "rs-secret", &secret);
