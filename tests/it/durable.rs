@@ -10,8 +10,8 @@ use std::time::Duration;
 use hallpass::sys::{Entropy as _, SystemEntropy};
 use tokio::sync::mpsc;
 
+use crate::support::loopback::{Answer, Wire, get, request};
 use crate::support::process::Stage;
-use crate::support::wire::{Answer, Wire, get, request};
 
 /// Rounds when nobody says how many.
 const ROUNDS: u32 = 3;
