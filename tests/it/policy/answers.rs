@@ -1,5 +1,7 @@
 //! The three answers: permit, wait for people, deny; and that whatever fails, denies.
 
+use std::fmt::Write as _;
+
 use hallpass::domain::{Denial, Outcome};
 
 use super::support::{PERMIT_ALL, ask, ask_with, ask_within, bundle, ids, problems, task, voter, with_file};
@@ -125,7 +127,7 @@ fn the_shortest_life_of_catalogue_and_permits_wins() {
     let bundle = bundle(&format!("{PERMIT_ALL}\n{short}"));
     let life = |scope: &str| match ask(&bundle, scope).outcome {
         Outcome::Permit(terms) => terms.max_ttl.as_secs(),
-        other => panic!("{other:?}"),
+        other @ (Outcome::RequireApproval(_) | Outcome::Deny(_)) => panic!("{other:?}"),
     };
     assert_eq!((life("app:db:read"), life("app:db:write(prefix=a)")), (300, 300));
 }
@@ -177,7 +179,8 @@ fn parameters_are_visible_to_policy() {
 fn pol_10_a_thousand_policies_answer_each_time() {
     let mut text = format!("{PERMIT_ALL}\n");
     for index in 0..999 {
-        text += &format!(
+        let _ = write!(
+            text,
             "@id(\"f{index}\") @reason(\"x\") forbid (principal, action == Hallpass::Action::\"grant\", resource) \
              when {{ context.request.purpose like \"*x{index}*y*z*\" }};\n"
         );
