@@ -125,7 +125,7 @@ fn the_shortest_life_of_catalogue_and_permits_wins() {
     let bundle = bundle(&format!("{PERMIT_ALL}\n{short}"));
     let life = |scope: &str| match ask(&bundle, scope).outcome {
         Outcome::Permit(terms) => terms.max_ttl.as_secs(),
-        other => panic!("{other:?}"),
+        other @ (Outcome::RequireApproval(_) | Outcome::Deny(_)) => panic!("{other:?}"),
     };
     assert_eq!((life("app:db:read"), life("app:db:write(prefix=a)")), (300, 300));
 }
