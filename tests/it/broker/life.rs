@@ -12,7 +12,7 @@ use crate::support::harness::{Harness, ask};
 const SEEDS: std::ops::Range<u64> = 1..11;
 const STEPS: usize = 60;
 
-/// SplitMix64: the same seed, the same life.
+/// `SplitMix64`: the same seed, the same life.
 struct Dice(u64);
 
 impl Dice {
@@ -220,10 +220,11 @@ impl Walk {
             .change_bundle(|files| {
                 let text = "@id(\"walk\")\n@reason(\"No writes\")\nforbid (principal, action == Hallpass::Action::\"grant\", \
                             resource) when { resource.action == \"write\" };\n";
-                match forbidden {
-                    true => files.insert("walk.cedar".to_owned(), text.to_owned()),
-                    false => files.remove("walk.cedar"),
-                };
+                if forbidden {
+                    files.insert("walk.cedar".to_owned(), text.to_owned());
+                } else {
+                    files.remove("walk.cedar");
+                }
             })
             .await;
     }

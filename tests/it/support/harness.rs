@@ -214,9 +214,10 @@ impl Harness {
             "jti": data_encoding::HEXLOWER.encode(&random),
         });
         for (name, value) in changes.as_object().unwrap() {
-            match value {
-                Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-                value => claims[name] = value.clone(),
+            if value.is_null() {
+                drop(claims.as_object_mut().unwrap().remove(name));
+            } else {
+                claims[name] = value.clone();
             }
         }
         self.keys.sign(&claims)
