@@ -56,7 +56,7 @@ pub enum RevocationTarget {
     Task(String),
     /// A grant.
     Grant(String),
-    /// One lease.
+    /// One lease; its grant stays, so its agent may collect another credential. Name the grant or the task to prevent that.
     Lease(String),
     /// Every lease of one backend.
     Backend(String),

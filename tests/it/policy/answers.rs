@@ -179,10 +179,10 @@ fn parameters_are_visible_to_policy() {
 fn pol_10_a_thousand_policies_answer_each_time() {
     let mut text = format!("{PERMIT_ALL}\n");
     for index in 0..999 {
-        let _ = write!(
+        let _ = writeln!(
             text,
             "@id(\"f{index}\") @reason(\"x\") forbid (principal, action == Hallpass::Action::\"grant\", resource) \
-             when {{ context.request.purpose like \"*x{index}*y*z*\" }};\n"
+             when {{ context.request.purpose like \"*x{index}*y*z*\" }};"
         );
     }
     let bundle = bundle(&text);
