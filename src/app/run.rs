@@ -39,6 +39,9 @@ impl Server {
     /// # Errors
     /// What cannot be built or bound, and why, for people.
     pub async fn start(config: &Config, world: World, metrics: Option<PrometheusHandle>) -> anyhow::Result<Self> {
+        // The allocator touches its memory here and there: huge pages would double what is resident and save no time. A kernel
+        // that does not know of them needs no telling.
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
         let request_ids = Arc::new(RequestIds::new(&*world.entropy));
         let tls = super::tls::server_config(config)?;
         let broker = wiring::build(config, world).await?;
