@@ -1,7 +1,7 @@
 //! Randomness, and the ids made from it and the clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::rand::SecureRandom as _;
 
@@ -66,11 +66,23 @@ impl Entropy for SeededEntropy {
     }
 }
 
+/// Random bytes of one id.
+const ID_BYTES: usize = 10;
+/// Ids for which randomness is drawn at once: asking the operating system costs as much as a small id.
+const IDS_A_DRAW: usize = 64;
+
+/// Randomness drawn ahead for ids; each byte is given out once.
+struct Pool {
+    bytes: [u8; ID_BYTES * IDS_A_DRAW],
+    given: usize,
+}
+
 /// Makes ids.
 #[derive(Clone)]
 pub struct Ids {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    pool: Arc<Mutex<Pool>>,
 }
 
 macro_rules! makers {
@@ -79,9 +91,7 @@ macro_rules! makers {
             $($(#[$meta])*
             #[must_use]
             pub fn $name(&self) -> $id {
-                let mut random = [0_u8; 10];
-                self.entropy.fill(&mut random);
-                $id::new(self.clock.now(), random)
+                $id::new(self.clock.now(), self.random())
             })+
         }
     };
@@ -107,8 +117,22 @@ makers! {
 impl Ids {
     /// From a clock and a source of randomness.
     #[must_use]
-    pub const fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { clock, entropy }
+    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let empty = Pool { bytes: [0; ID_BYTES * IDS_A_DRAW], given: IDS_A_DRAW };
+        Self { clock, entropy, pool: Arc::new(Mutex::new(empty)) }
+    }
+
+    /// The next ten bytes of the pool, filled anew when it is used up.
+    fn random(&self) -> [u8; ID_BYTES] {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.given >= IDS_A_DRAW {
+            self.entropy.fill(&mut pool.bytes);
+            pool.given = 0;
+        }
+        let (chunks, _) = pool.bytes.as_chunks::<ID_BYTES>();
+        let random = chunks.get(pool.given).copied().unwrap_or_default();
+        pool.given = pool.given.saturating_add(1);
+        random
     }
 
     /// Random bytes in URL-safe base64 without padding: 32 bytes, 43 characters.
@@ -117,5 +141,24 @@ impl Ids {
         let mut random = [0_u8; 32];
         self.entropy.fill(&mut random);
         data_encoding::BASE64URL_NOPAD.encode(&random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::sys::ManualClock;
+
+    #[test]
+    fn no_two_ids_are_alike_though_time_stands_still() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
+        let ids = Ids::new(clock, Arc::new(SeededEntropy::new(7)));
+        let other = ids.clone();
+        let made: BTreeSet<String> =
+            (0..500).flat_map(|_| [ids.task().to_string(), other.task().to_string()]).collect();
+        assert_eq!(made.len(), 1000);
     }
 }
