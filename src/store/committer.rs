@@ -26,8 +26,6 @@ const MAX_GROUP_LISTS: usize = 256;
 const MAX_GROUP_BYTES: usize = 4 << 20;
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often the committer lets others run, to see whether they have more for its next group.
-const MAX_YIELDS: usize = 8;
 /// How many rows are forgotten at once, and how often in one go.
 const FORGET_ROWS: i64 = 5_000;
 const FORGET_ROUNDS: usize = 20;
@@ -136,19 +134,6 @@ impl Committer {
     async fn run(mut self) {
         let mut taken = Vec::with_capacity(MAX_GROUP_LISTS);
         while self.jobs.recv_many(&mut taken, MAX_GROUP_LISTS).await > 0 {
-            // Those just answered are about to ask again: let them, so that groups are few and large.
-            for _ in 0..MAX_YIELDS {
-                let before = self.jobs.len();
-                tokio::task::yield_now().await;
-                if self.jobs.len() == before {
-                    break;
-                }
-            }
-            while taken.len() < MAX_GROUP_LISTS
-                && let Ok(job) = self.jobs.try_recv()
-            {
-                taken.push(job);
-            }
             if let Err(error) = self.handle(&mut taken).await {
                 self.refuse(&mut taken, &error);
             }
