@@ -13,7 +13,7 @@ use crate::identity::Verifiers;
 use crate::minter::{MinterDeps, Minters, SandboxBackend};
 use crate::policy::{Bundle, PolicyEngine};
 use crate::store::{Store, StoreSettings};
-use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
+use crate::sys::keys::{Kek, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, ExposeSecret as _, HttpClient, SystemClock, SystemEntropy, sha256};
 
 /// For how many seconds the JWKS document may be cached.
@@ -61,11 +61,13 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
     if !unmintable.is_empty() {
         bail!("the catalogue has scopes that no backend here can mint:\n  {}", unmintable.join("\n  "));
     }
-    let algorithm = config.keys.algorithm;
+    let mut key_algorithms = vec![config.keys.algorithm];
+    key_algorithms.extend(minters.iter().filter_map(|(_, minter)| minter.signs_with()));
+    key_algorithms.sort_unstable();
+    key_algorithms.dedup();
     let longest = bundle.catalogue().entries().map(|entry| entry.max_ttl).max().unwrap_or(Ttl::EIGHT_HOURS);
     let rotate_after_secs = config.keys.rotate_after_days.saturating_mul(DAY_SECS);
     let rotation = RotationSettings::new(rotate_after_secs, JWKS_MAX_AGE_SECS, longest).context("[keys]")?;
-    let key_algorithms = if algorithm == KeyAlgorithm::Es256 { vec![algorithm] } else { KeyAlgorithm::ALL.to_vec() };
     let broker = Broker::start(Parts {
         clock: world.clock,
         entropy: world.entropy,

@@ -248,6 +248,10 @@ impl Minter for JwtMinter {
         true
     }
 
+    fn signs_with(&self) -> Option<KeyAlgorithm> {
+        Some(self.settings.algorithm)
+    }
+
     fn revocability(&self) -> Revocability {
         match self.settings.verifiers {
             Verifiers::Introspect => {

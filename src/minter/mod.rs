@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
 use crate::sys::SecretString;
+use crate::sys::keys::KeyAlgorithm;
 
 pub use registry::{Builder, KINDS, MinterDeps, Minters};
 pub use sandbox::{Fault, HeldAnswer, Honoured, SandboxBackend, SandboxCall};
@@ -115,6 +116,11 @@ pub trait Minter: Send + Sync {
     /// Whether minting needs no outside call, so that intent and fact can be committed together before delivery.
     fn is_offline(&self) -> bool {
         false
+    }
+
+    /// The algorithm of the broker's signing key it mints with, if it does; such a key is then kept and published.
+    fn signs_with(&self) -> Option<KeyAlgorithm> {
+        None
     }
 
     /// How it can end what it mints.

@@ -2,6 +2,7 @@
 
 use hallpass::domain::Catalogue;
 use hallpass::minter::{BackendSettings, MinterDeps, Minters};
+use hallpass::sys::keys::KeyAlgorithm;
 use serde_json::json;
 
 use super::{World, scope};
@@ -30,6 +31,15 @@ fn what_is_not_understood_is_refused_by_name() {
         let error = build(text, &deps).expect_err(text);
         assert!(error.contains(why), "{text}: {error}");
     }
+}
+
+#[test]
+fn a_backend_says_which_signing_key_it_needs() {
+    let text = "[[backend]]\nname = 'a'\nkind = 'jwt'\n[[backend]]\nname = 'b'\nkind = 'jwt'\nalgorithm = 'Ed25519'
+        [[backend]]\nname = 'c'\nkind = 'sandbox'";
+    let minters = build(text, &World::new().deps).unwrap();
+    let needed: Vec<_> = minters.iter().map(|(_, minter)| minter.signs_with()).collect();
+    assert_eq!(needed, [Some(KeyAlgorithm::Es256), Some(KeyAlgorithm::Ed25519), None]);
 }
 
 #[test]
