@@ -10,7 +10,7 @@ use super::{Broker, BrokerError};
 use crate::api::{Closure, ClosureWord, LeaseView};
 use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Timestamp};
 use crate::minter::{MintError, Probe, Revoked};
-use crate::store::{LeaseFilter, StoreError};
+use crate::store::{LeaseFilter, StoreError, Tx};
 
 /// How long one attempt to end a credential may take.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,14 +32,7 @@ impl Broker {
         let now = self.clock.now();
         let mut record = Record::new(&self.ids, now, actor);
         let mut tx = self.store.begin("lease.end");
-        let mut ending = Vec::with_capacity(leases.len());
-        for lease in leases {
-            if let Ok(after) = lease.clone().end(cause, now) {
-                tx.update_lease(&lease, &after);
-                record.note(EventKind::LeaseEnding, about_lease(&lease), [("cause", cause.as_str().into())]);
-                ending.push(after);
-            }
-        }
+        let ending = put_to_end(leases, cause, now, &mut tx, &mut record);
         if ending.is_empty() {
             return Ok(());
         }
@@ -197,4 +190,23 @@ fn doubt(lease: &Lease, now: Timestamp) -> ClosureWord {
         LeaseState::Ending { ends_by: Some(by), .. } if *by > now => ClosureWord::Partial,
         LeaseState::Ending { .. } | LeaseState::Minting | LeaseState::Live { .. } => ClosureWord::Unknown,
     }
+}
+
+/// Put into a change that these leases must end, but for those that are ending or have ended; returns the others as they will be.
+pub(super) fn put_to_end(
+    leases: Vec<Lease>,
+    cause: EndCause,
+    now: Timestamp,
+    tx: &mut Tx,
+    record: &mut Record<'_>,
+) -> Vec<Lease> {
+    let mut ending = Vec::with_capacity(leases.len());
+    for lease in leases {
+        if let Ok(after) = lease.clone().end(cause, now) {
+            tx.update_lease(&lease, &after);
+            record.note(EventKind::LeaseEnding, about_lease(&lease), [("cause", cause.as_str().into())]);
+            ending.push(after);
+        }
+    }
+    ending
 }

@@ -3,6 +3,7 @@
 
 use futures_util::StreamExt as _;
 
+use super::end_lease::put_to_end;
 use super::facts::{Record, about_grant, about_lease, about_request, about_task};
 use super::{AgentCaller, Broker, BrokerError, Caller, OperatorCaller};
 use crate::api::{Closure, RevocationTarget, RevokeAsk};
@@ -254,14 +255,8 @@ impl Broker {
                 record.note(EventKind::GrantEnded, about_grant(&grant), [("cause", cause.as_str().into())]);
             }
         }
-        let mut ending = Vec::new();
-        for lease in self.store.list_leases_of_task(task.id).await? {
-            if let Ok(after) = lease.clone().end(cause, now) {
-                tx.update_lease(&lease, &after);
-                record.note(EventKind::LeaseEnding, about_lease(&lease), [("cause", cause.as_str().into())]);
-                ending.push(after);
-            }
-        }
+        let leases = self.store.list_leases_of_task(task.id).await?;
+        let ending = put_to_end(leases, cause, now, &mut tx, &mut record);
         record.commit(tx).await?;
         Ok(ending)
     }
@@ -317,14 +312,8 @@ impl Broker {
             [("cause", cause.as_str().into()), ("reason", reason.unwrap_or("").into())],
         );
         let filter = LeaseFilter { grant: Some(grant.id), live: Some(true), ..LeaseFilter::default() };
-        let mut ending = Vec::new();
-        for lease in self.store.list_leases(&filter, None, PAGE).await? {
-            if let Ok(after) = lease.clone().end(cause, now) {
-                tx.update_lease(&lease, &after);
-                record.note(EventKind::LeaseEnding, about_lease(&lease), [("cause", cause.as_str().into())]);
-                ending.push(after);
-            }
-        }
+        let leases = self.store.list_leases(&filter, None, PAGE).await?;
+        let ending = put_to_end(leases, cause, now, &mut tx, &mut record);
         match record.commit(tx).await {
             Ok(()) => {
                 self.signals.changed(grant.task);
