@@ -66,7 +66,16 @@ impl ApprovalRule {
             rule @ (Self::Of { .. } | Self::Any(_)) => vec![rule],
         };
         let mut parts = parts_of(self);
-        let more: Vec<Self> = parts_of(other).into_iter().filter(|rule| !parts.contains(rule)).collect();
+        // Each part answers for one equal part of the other rule: `1 of a and 1 of a` asks for two people.
+        let mut unmatched = parts.clone();
+        let is_new = |rule: &Self| match unmatched.iter().position(|part| part == rule) {
+            Some(index) => {
+                unmatched.swap_remove(index);
+                false
+            }
+            None => true,
+        };
+        let more: Vec<Self> = parts_of(other).into_iter().filter(is_new).collect();
         parts.extend(more);
         Self::All(parts)
     }

@@ -108,6 +108,13 @@ fn a_rule_joined_with_itself_stays_itself() {
     assert_eq!(both.clone().and(a).and(b), both);
 }
 
+#[test]
+fn a_part_that_is_there_twice_still_asks_for_two_people() {
+    let joined = rule("1 of b and 1 of a").and(rule("1 of a and 1 of a"));
+    assert!(!joined.is_satisfied_by(&[voter("maya", &["b"]), voter("jo", &["a"])]));
+    assert!(joined.is_satisfied_by(&[voter("maya", &["b"]), voter("jo", &["a"]), voter("nia", &["a"])]));
+}
+
 fn any_rule() -> impl Strategy<Value = ApprovalRule> {
     let leaf = (1..3_u32, "[a-c]").prop_map(|(count, group)| ApprovalRule::Of { count, group });
     leaf.prop_recursive(2, 4, 2, |inner| {
