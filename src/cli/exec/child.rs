@@ -52,8 +52,9 @@ pub(crate) async fn watch(child: &mut Child, secrets: &Secrets) -> Result<u8, Fa
         tokio::join!(pump(out, std::io::stdout(), secrets.clone()), pump(err, std::io::stderr(), secrets.clone()))
     };
     let status = async {
-        let waited = tokio::join!(streams, wait(child));
-        waited.1
+        // `wait` first: it listens for signals before any output of the child can make somebody send one.
+        let waited = tokio::join!(biased; wait(child), streams);
+        waited.0
     };
     Ok(code_of(status.await?))
 }
