@@ -18,6 +18,8 @@ const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSURE_WAIT: Duration = Duration::from_secs(3);
 /// Credentials ended at the same time.
 const PARALLEL: usize = 16;
+/// No spread between attempts.
+const SPREAD: u16 = 1000;
 /// Leases shown in a closure.
 const SHOWN: u32 = 500;
 
@@ -82,14 +84,14 @@ impl Broker {
             }
             Ok(Revoked::EndsBy(by)) => {
                 record.note(EventKind::LeaseDelayed, about_lease(&lease), [("ends_by", by.to_string().into())]);
-                lease.clone().try_again(Some(by), now)
+                lease.clone().try_again(Some(by), SPREAD, now)
             }
             Err(error) => {
                 metrics::counter!("hallpass_lease_end_failed_total", "backend" => lease.backend.to_string())
                     .increment(1);
                 tracing::warn!(lease.id = %lease.id, backend = %lease.backend, %error, "a credential could not be ended yet");
                 record.note(EventKind::LeaseDelayed, about_lease(&lease), [("why", error.to_string().into())]);
-                lease.clone().try_again(None, now)
+                lease.clone().try_again(None, SPREAD, now)
             }
         };
         let Ok(after) = after else { return };

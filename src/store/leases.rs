@@ -17,12 +17,14 @@ pub(super) const INSERT: Statement = Statement {
     sql: concat!(
         "-- leases.insert
         INSERT INTO lease (id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, intent_at, ends_at, handle,
-            native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at)
+            native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at,
+            delivered_at, settles_at, disabled_at)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, v.value->>5, v.value->>6, v.value->>7,
             CAST(v.value->>8 AS BIGINT), CAST(v.value->>9 AS BIGINT), v.value->>10, CAST(v.value->>11 AS BIGINT),
             CAST(v.value->>12 AS BIGINT), v.value->>13, CAST(v.value->>14 AS BIGINT), v.value->>15, v.value->>16,
             CAST(v.value->>17 AS BIGINT), CAST(v.value->>18 AS BIGINT), CAST(v.value->>19 AS BIGINT), v.value->>20,
-            CAST(v.value->>21 AS BIGINT)
+            CAST(v.value->>21 AS BIGINT), CAST(v.value->>22 AS BIGINT), CAST(v.value->>23 AS BIGINT),
+            CAST(v.value->>24 AS BIGINT)
         FROM ",
         rows!()
     ),
@@ -37,7 +39,8 @@ pub(super) const UPDATE: Statement = Statement {
             fence = CAST(v.value->>4 AS BIGINT), state = v.value->>5, minted_at = CAST(v.value->>6 AS BIGINT),
             fingerprint = v.value->>7, cause = v.value->>8, since = CAST(v.value->>9 AS BIGINT),
             attempts = CAST(v.value->>10 AS BIGINT), ends_by = CAST(v.value->>11 AS BIGINT), proof = v.value->>12,
-            due_at = CAST(v.value->>13 AS BIGINT)
+            due_at = CAST(v.value->>13 AS BIGINT), delivered_at = CAST(v.value->>14 AS BIGINT),
+            settles_at = CAST(v.value->>15 AS BIGINT), disabled_at = CAST(v.value->>16 AS BIGINT)
         FROM ",
         rows!(),
         " WHERE lease.id = v.value->>0 AND lease.fence = CAST(v.value->>1 AS BIGINT)"
@@ -64,7 +67,8 @@ macro_rules! select {
             $name,
             "
             SELECT id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, handle, intent_at, ends_at,
-                native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at
+                native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at,
+                delivered_at, settles_at, disabled_at
             FROM lease ",
             $rest
         )
@@ -79,7 +83,8 @@ macro_rules! select_by {
             $name,
             "
             SELECT id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, handle, intent_at, ends_at,
-                native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at
+                native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at,
+                delivered_at, settles_at, disabled_at
             FROM lease WHERE ",
             $lead,
             " AND (CAST($1 AS TEXT) IS NULL OR task_id = $1) AND (CAST($2 AS TEXT) IS NULL OR agent_id = $2)
@@ -118,7 +123,7 @@ fn moving(row: &mut Columns<'_>, lease: &Lease) {
     row.text(lease.handle.as_str()).time(lease.native_end).int(lease.fence).text(lease.state.as_str());
     match &lease.state {
         LeaseState::Minting => row.null().null().null().null().null().null().null(),
-        LeaseState::Live { minted_at, fingerprint } => {
+        LeaseState::Live { minted_at, fingerprint, .. } => {
             row.time(*minted_at).text(fingerprint).null().null().null().null().null()
         }
         LeaseState::Ending { cause, since, attempts, ends_by, .. } => {
@@ -129,6 +134,13 @@ fn moving(row: &mut Columns<'_>, lease: &Lease) {
         }
     };
     row.maybe_time(lease.due_at());
+    match &lease.state {
+        LeaseState::Live { delivered_at, .. } => row.maybe_time(*delivered_at).null().null(),
+        LeaseState::Ending { settles_at, disabled_at, .. } => {
+            row.null().maybe_time(*settles_at).maybe_time(*disabled_at)
+        }
+        LeaseState::Minting | LeaseState::Ended { .. } => row.null().null().null(),
+    };
 }
 
 /// Whether it counts against its agent's limit.
@@ -238,6 +250,7 @@ fn read_state(row: Reader<'_>) -> Result<LeaseState, StoreError> {
         "live" => LeaseState::Live {
             minted_at: row.needed("minted_at", row.maybe_time("minted_at")?)?,
             fingerprint: row.text("fingerprint")?.to_owned(),
+            delivered_at: row.maybe_time("delivered_at")?,
         },
         "ending" => LeaseState::Ending {
             cause: row.parse("cause")?,
@@ -245,6 +258,8 @@ fn read_state(row: Reader<'_>) -> Result<LeaseState, StoreError> {
             attempts: u32::try_from(row.int("attempts")?).map_err(|error| row.corrupt("attempts", error))?,
             next_try: row.needed("due_at", row.maybe_time("due_at")?)?,
             ends_by: row.maybe_time("ends_by")?,
+            settles_at: row.maybe_time("settles_at")?,
+            disabled_at: row.maybe_time("disabled_at")?,
         },
         "ended" => LeaseState::Ended {
             cause: row.parse("cause")?,

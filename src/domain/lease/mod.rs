@@ -45,6 +45,8 @@ pub enum LeaseState {
         minted_at: Timestamp,
         /// The secret's SHA-256 in hexadecimal, to recognise it by.
         fingerprint: String,
+        /// When the agent was seen to have it; until then nobody may hold it, and it is not left so for long.
+        delivered_at: Option<Timestamp>,
     },
     /// It must not work any more; the backend is being told.
     Ending {
@@ -58,6 +60,11 @@ pub enum LeaseState {
         next_try: Timestamp,
         /// When the backend said it would end by, if it cannot end it at once.
         ends_by: Option<Timestamp>,
+        /// From when on no call of its mint can be under way any more, if one may have been when its end began: a backend
+        /// that was told before then is told once more after.
+        settles_at: Option<Timestamp>,
+        /// Since when the backend was seen not to honour it; what is left then is to tidy up.
+        disabled_at: Option<Timestamp>,
     },
     /// It does not work any more.
     Ended {
@@ -127,10 +134,22 @@ impl Deref for Lease {
     }
 }
 
-/// How long a mint may be under way before the sweep takes it for lost, in milliseconds (`safety.md` §3.1).
-const MINT_DEADLINE_MILLIS: i64 = 15_000;
+/// How long one mint may take, in milliseconds; whoever mints gives up then.
+pub const MINT_TIMEOUT_MILLIS: i64 = 8_000;
+/// For how long a call that was given up may still land at the backend, in milliseconds.
+pub const MAX_IN_FLIGHT_MILLIS: i64 = 7_000;
+/// How long a mint may be under way before the sweep takes it for lost, in milliseconds.
+const MINT_DEADLINE_MILLIS: i64 = MINT_TIMEOUT_MILLIS + MAX_IN_FLIGHT_MILLIS;
+/// How long a credential may be on its way to its agent, in milliseconds; then it is ended.
+const DELIVERY_MILLIS: i64 = 30_000;
 /// The longest wait between two attempts to end a credential, in milliseconds.
 const MAX_BACKOFF_MILLIS: i64 = 60_000;
+/// The attempts after which ending it counts as failed: somebody is alarmed, and the backend is told now and then for ever.
+pub const IRREVOCABLE_AFTER: u32 = 10;
+/// The wait between attempts then, in milliseconds.
+const IRREVOCABLE_BACKOFF_MILLIS: i64 = 900_000;
+/// The longest wait between two attempts to tidy up after a credential, in milliseconds; the shortest is a minute.
+const MAX_TIDY_BACKOFF_MILLIS: i64 = 3_600_000;
 
 impl Lease {
     /// From a record, new or read back.
@@ -154,15 +173,31 @@ impl Lease {
         matches!(self.state, LeaseState::Live { .. }) && now < self.ends_at
     }
 
-    /// When a sweep must look at it: its end, the deadline of its mint, or the next attempt. `None` once it has ended.
+    /// When a sweep must look at it: the deadline of its mint or its delivery, its end, or the next attempt. `None` once it has
+    /// ended.
     #[must_use]
     pub fn due_at(&self) -> Option<Timestamp> {
         match &self.state {
             LeaseState::Minting => Some(self.intent_at.plus_millis(MINT_DEADLINE_MILLIS)),
-            LeaseState::Live { .. } => Some(self.ends_at),
+            LeaseState::Live { minted_at, delivered_at: None, .. } => {
+                Some(self.ends_at.min(minted_at.plus_millis(DELIVERY_MILLIS)))
+            }
+            LeaseState::Live { delivered_at: Some(_), .. } => Some(self.ends_at),
             LeaseState::Ending { next_try, .. } => Some(*next_try),
             LeaseState::Ended { .. } => None,
         }
+    }
+
+    /// Whether ending it has failed so often that somebody must look: it may still work, and is tried on for ever.
+    #[must_use]
+    pub fn is_irrevocable(&self) -> bool {
+        matches!(self.state, LeaseState::Ending { attempts, ends_by: None, disabled_at: None, .. } if attempts >= IRREVOCABLE_AFTER)
+    }
+
+    /// Whether the backend was seen not to honour it, though it has not ended: there is something left to tidy up.
+    #[must_use]
+    pub fn is_disabled(&self) -> bool {
+        matches!(self.state, LeaseState::Ending { disabled_at: Some(_), .. })
     }
 
     fn step(mut self, state: LeaseState) -> Self {
@@ -181,9 +216,25 @@ impl Lease {
     /// [`Refusal`] unless it is `minting`.
     pub fn minted(self, fingerprint: String, now: Timestamp) -> Result<Self, Refusal> {
         match self.state {
-            LeaseState::Minting => Ok(self.step(LeaseState::Live { minted_at: now, fingerprint })),
+            LeaseState::Minting => Ok(self.step(LeaseState::Live { minted_at: now, fingerprint, delivered_at: None })),
             LeaseState::Live { .. } | LeaseState::Ending { .. } | LeaseState::Ended { .. } => {
                 Err(self.refuse("become live"))
+            }
+        }
+    }
+
+    /// The agent has it. Its fence stays: this takes nothing from whoever is about to end it.
+    ///
+    /// # Errors
+    /// [`Refusal`] unless it is `live`; the first delivery counts.
+    pub fn delivered(mut self, now: Timestamp) -> Result<Self, Refusal> {
+        match &mut self.0.state {
+            LeaseState::Live { delivered_at, .. } => {
+                delivered_at.get_or_insert(now);
+                Ok(self)
+            }
+            LeaseState::Minting | LeaseState::Ending { .. } | LeaseState::Ended { .. } => {
+                Err(self.refuse("be delivered"))
             }
         }
     }
@@ -193,26 +244,61 @@ impl Lease {
     /// # Errors
     /// [`Refusal`] when it is ending or has ended already.
     pub fn end(self, cause: EndCause, now: Timestamp) -> Result<Self, Refusal> {
-        match self.state {
-            LeaseState::Minting | LeaseState::Live { .. } => {
-                Ok(self.step(LeaseState::Ending { cause, since: now, attempts: 0, next_try: now, ends_by: None }))
-            }
-            LeaseState::Ending { .. } | LeaseState::Ended { .. } => Err(self.refuse("end again")),
-        }
+        // What was delivered was let work before; nothing of its mint is under way any more.
+        let settles_at = match &self.state {
+            LeaseState::Minting => Some(self.intent_at.plus_millis(MINT_TIMEOUT_MILLIS).max(now)),
+            LeaseState::Live { delivered_at: None, .. } => Some(now),
+            LeaseState::Live { delivered_at: Some(_), .. } => None,
+            LeaseState::Ending { .. } | LeaseState::Ended { .. } => return Err(self.refuse("end again")),
+        };
+        let settles_at = settles_at.map(|at| at.plus_millis(MAX_IN_FLIGHT_MILLIS));
+        Ok(self.step(LeaseState::Ending {
+            cause,
+            since: now,
+            attempts: 0,
+            next_try: now,
+            ends_by: None,
+            settles_at,
+            disabled_at: None,
+        }))
     }
 
-    /// The backend could not end it yet: try again, later each time, or at the moment the backend named.
+    /// The backend does not honour it any more, but a call of its mint may still land, or there is something to tidy up: look
+    /// again when nothing can land any more.
     ///
     /// # Errors
     /// [`Refusal`] unless it is `ending`.
-    pub fn try_again(self, ends_by: Option<Timestamp>, now: Timestamp) -> Result<Self, Refusal> {
-        let LeaseState::Ending { cause, since, attempts, ends_by: earlier, .. } = self.state else {
+    pub fn disabled(self, now: Timestamp) -> Result<Self, Refusal> {
+        let LeaseState::Ending { cause, since, ends_by, settles_at, disabled_at, .. } = self.state else {
+            return Err(self.refuse("be disabled"));
+        };
+        let next_try = settles_at.map_or(now, |at| at.max(now));
+        let disabled_at = Some(disabled_at.unwrap_or(now));
+        Ok(self.step(LeaseState::Ending { cause, since, attempts: 0, next_try, ends_by, settles_at, disabled_at }))
+    }
+
+    /// The backend could not end it, or tidy up after it, yet: try again, later each time, or at the moment the backend named.
+    /// `spread` is in thousandths, 500 to 1500, so that many leases do not come back at the same moment.
+    ///
+    /// # Errors
+    /// [`Refusal`] unless it is `ending`.
+    pub fn try_again(self, ends_by: Option<Timestamp>, spread: u16, now: Timestamp) -> Result<Self, Refusal> {
+        let LeaseState::Ending { cause, since, attempts, ends_by: earlier, settles_at, disabled_at, .. } = self.state
+        else {
             return Err(self.refuse("be tried again"));
         };
-        let backoff = 1000_i64.saturating_mul(1_i64 << attempts.min(6)).min(MAX_BACKOFF_MILLIS);
-        let next_try = ends_by.map_or_else(|| now.plus_millis(backoff), |by| by.max(now));
         let attempts = attempts.saturating_add(1);
-        Ok(self.step(LeaseState::Ending { cause, since, attempts, next_try, ends_by: ends_by.or(earlier) }))
+        let doubled =
+            |first: i64, most: i64| first.saturating_mul(1_i64 << attempts.saturating_sub(1).min(16)).min(most);
+        let backoff = match disabled_at {
+            Some(_) => doubled(60_000, MAX_TIDY_BACKOFF_MILLIS),
+            None if attempts >= IRREVOCABLE_AFTER => IRREVOCABLE_BACKOFF_MILLIS,
+            None => doubled(1_000, MAX_BACKOFF_MILLIS),
+        };
+        let backoff = backoff.saturating_mul(i64::from(spread.clamp(500, 1500))) / 1000;
+        let next_try = ends_by.map_or_else(|| now.plus_millis(backoff), |by| by.max(now));
+        let ends_by = ends_by.or(earlier);
+        Ok(self.step(LeaseState::Ending { cause, since, attempts, next_try, ends_by, settles_at, disabled_at }))
     }
 
     /// The backend has ended it, or was seen not to honour it.

@@ -59,7 +59,7 @@ fn every_transition_is_allowed_or_refused_by_the_table() {
         let steps = [
             (minted, lease.clone().minted("ff".to_owned(), now)),
             (end, lease.clone().end(EndCause::Completed, now)),
-            (try_again, lease.clone().try_again(None, now)),
+            (try_again, lease.clone().try_again(None, 1000, now)),
             (done, lease.clone().ended("proof".to_owned(), now)),
         ];
         for (allowed, step) in steps {
@@ -84,39 +84,77 @@ fn it_is_active_only_while_live_and_before_its_end() {
 }
 
 #[test]
-fn it_is_due_at_the_deadline_of_its_mint_then_at_its_end_then_at_the_next_try() {
+fn it_is_due_at_the_deadlines_of_its_mint_and_its_delivery_then_at_its_end_then_at_the_next_try() {
     assert_eq!(minting().due_at(), Some(at(15_000)));
-    assert_eq!(live().due_at(), Some(at(600_000)));
+    assert_eq!(live().due_at(), Some(at(30_001)), "until it is delivered");
+    assert_eq!(live().delivered(at(4)).unwrap().due_at(), Some(at(600_000)));
     assert_eq!(ending().due_at(), Some(at(2)));
     assert_eq!(ended().due_at(), None);
 }
 
 #[test]
-fn tries_come_at_growing_distances_up_to_a_minute() {
+fn rev_12_tries_come_at_growing_distances_up_to_a_minute_and_after_ten_every_quarter_of_an_hour() {
     let mut lease = ending();
     let mut waits = Vec::new();
-    for _ in 0..9 {
-        lease = lease.try_again(None, at(0)).unwrap();
+    for _ in 0..11 {
+        lease = lease.try_again(None, 1000, at(0)).unwrap();
         waits.push(lease.due_at().unwrap().millis_since(at(0)) / 1000);
     }
-    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60, 900, 900]);
+}
+
+#[test]
+fn what_its_mint_may_still_do_is_waited_for_unless_it_was_delivered() {
+    let settles = |lease: &Lease| match &lease.state {
+        LeaseState::Ending { settles_at, .. } => settles_at.map(|at| at.millis_since(T0)),
+        state => panic!("{state:?}"),
+    };
+    let end = |lease: Lease, now| lease.end(EndCause::Revoked, now).unwrap();
+    assert_eq!(
+        settles(&end(minting(), at(10))),
+        Some(15_000),
+        "the call may be made for eight seconds and land for seven"
+    );
+    assert_eq!(settles(&end(minting(), at(15_000))), Some(22_000), "told twice, however late");
+    assert_eq!(settles(&end(live(), at(100))), Some(7_100));
+    assert_eq!(settles(&end(live().delivered(at(5)).unwrap(), at(100))), None);
+    let disabled = end(live(), at(100)).disabled(at(200)).unwrap();
+    assert_eq!(disabled.due_at(), Some(at(7_100)));
+    assert!(disabled.is_disabled() && !disabled.is_irrevocable());
+    assert_eq!(disabled.clone().disabled(at(8_000)).unwrap().due_at(), Some(at(8_000)));
+    let wait = |lease: Lease| lease.try_again(None, 1000, at(8_000)).unwrap();
+    assert_eq!(wait(disabled).due_at(), Some(at(68_000)), "tidying up has time");
+}
+
+#[test]
+fn delivery_changes_when_it_is_due_and_nothing_else() {
+    let lease = live().delivered(at(4)).unwrap();
+    assert_eq!(lease.fence, live().fence);
+    assert_eq!(lease.clone().delivered(at(9)).unwrap(), lease, "the first delivery counts");
+    assert!(minting().delivered(at(1)).is_err() && ending().delivered(at(3)).is_err());
+}
+
+#[test]
+fn spread_keeps_many_leases_from_coming_back_at_once() {
+    let wait = |spread| ending().try_again(None, spread, at(0)).unwrap().due_at().unwrap().millis_since(at(0));
+    assert_eq!([wait(0), wait(500), wait(1000), wait(1500), wait(9999)], [500, 500, 1000, 1500, 1500]);
 }
 
 #[test]
 fn a_named_end_is_waited_for_and_not_forgotten() {
     let by = at(900_000);
-    let lease = ending().try_again(Some(by), at(5)).unwrap();
+    let lease = ending().try_again(Some(by), 1000, at(5)).unwrap();
     assert_eq!(lease.due_at(), Some(by));
-    let lease = lease.try_again(None, by).unwrap();
+    let lease = lease.try_again(None, 1000, by).unwrap();
     assert_eq!(lease.due_at(), Some(by.plus_millis(2000)));
     assert!(matches!(&lease.state, LeaseState::Ending { ends_by: Some(end), attempts: 2, .. } if *end == by));
     // A backend that names the past is asked again now, not never.
-    assert_eq!(ending().try_again(Some(at(-5)), at(7)).unwrap().due_at(), Some(at(7)));
+    assert_eq!(ending().try_again(Some(at(-5)), 1000, at(7)).unwrap().due_at(), Some(at(7)));
 }
 
 #[test]
 fn the_cause_and_the_proof_are_kept_to_the_end() {
-    let lease = ending().try_again(None, at(4)).unwrap().ended("probe refused".to_owned(), at(5)).unwrap();
+    let lease = ending().try_again(None, 1000, at(4)).unwrap().ended("probe refused".to_owned(), at(5)).unwrap();
     let state = LeaseState::Ended { cause: EndCause::Revoked, at: at(5), proof: "probe refused".to_owned() };
     assert_eq!(lease.state, state);
 }
@@ -143,7 +181,7 @@ proptest! {
             let next = match step {
                 0 => lease.clone().minted("aa".to_owned(), now),
                 1 => lease.clone().end(EndCause::Expired, now),
-                2 => lease.clone().try_again((millis % 2 == 0).then_some(now), now),
+                2 => lease.clone().try_again((millis % 2 == 0).then_some(now), 1000, now),
                 _ => lease.clone().ended("proof".to_owned(), now),
             };
             let Ok(next) = next else { continue };
