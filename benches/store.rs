@@ -97,7 +97,7 @@ fn list(store: &Store, ids: &Ids, now: Timestamp, agent: &AgentId) -> (hallpass:
         ends_at: now.plus(ttl(900)),
         native_end: now.plus(ttl(900)),
         fence: 1,
-        state: LeaseState::Live { minted_at: now, fingerprint: "0123456789abcdef".to_owned() },
+        state: LeaseState::Live { minted_at: now, fingerprint: "0123456789abcdef".to_owned(), delivered_at: None },
     })
     .unwrap();
     let mut tx = store.begin("bench");

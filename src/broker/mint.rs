@@ -9,15 +9,15 @@ use super::facts::{Record, about_grant, about_lease};
 use super::{Broker, BrokerError};
 use crate::api::{Credential, RevocationView};
 use crate::domain::{
-    Actor, DecisionId, EndCause, EventKind, Grant, Lease, LeaseId, LeaseRecord, LeaseState, MintPlan, Subjects, Task,
-    Timestamp,
+    Actor, DecisionId, EndCause, EventKind, Grant, Lease, LeaseId, LeaseRecord, LeaseState, MINT_TIMEOUT_MILLIS,
+    MintPlan, Subjects, Task, Timestamp,
 };
 use crate::minter::{MintError, Minted, Minter};
 use crate::store::{Control, StoreError};
 use crate::sys::ExposeSecret as _;
 
 /// How long one mint may take; shorter than the deadline after which a sweep takes it for lost.
-const MINT_TIMEOUT: Duration = Duration::from_secs(8);
+const MINT_TIMEOUT: Duration = Duration::from_millis(MINT_TIMEOUT_MILLIS as u64);
 
 /// A credential that may leave the house once its fact is durable.
 pub(super) struct Ready {

@@ -33,7 +33,7 @@ pub use digest::Digest;
 pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
 pub use grant::{Grant, GrantRecord, GrantState};
 pub use id::{AgentId, ApprovalId, DecisionId, EventId, GrantId, IdError, LeaseId, RequestId, TaskId};
-pub use lease::{Handle, Lease, LeaseRecord, LeaseState};
+pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
 pub use shared_issuers::required_pins;

@@ -135,17 +135,17 @@ impl Deref for Lease {
 }
 
 /// How long one mint may take, in milliseconds; whoever mints gives up then.
-pub const MINT_TIMEOUT_MILLIS: i64 = 8_000;
+pub const MINT_TIMEOUT_MILLIS: u32 = 8_000;
 /// For how long a call that was given up may still land at the backend, in milliseconds.
-pub const MAX_IN_FLIGHT_MILLIS: i64 = 7_000;
+pub const MAX_IN_FLIGHT_MILLIS: u32 = 7_000;
 /// How long a mint may be under way before the sweep takes it for lost, in milliseconds.
-const MINT_DEADLINE_MILLIS: i64 = MINT_TIMEOUT_MILLIS + MAX_IN_FLIGHT_MILLIS;
+const MINT_DEADLINE_MILLIS: i64 = (MINT_TIMEOUT_MILLIS + MAX_IN_FLIGHT_MILLIS) as i64;
 /// How long a credential may be on its way to its agent, in milliseconds; then it is ended.
 const DELIVERY_MILLIS: i64 = 30_000;
 /// The longest wait between two attempts to end a credential, in milliseconds.
 const MAX_BACKOFF_MILLIS: i64 = 60_000;
 /// The attempts after which ending it counts as failed: somebody is alarmed, and the backend is told now and then for ever.
-pub const IRREVOCABLE_AFTER: u32 = 10;
+const IRREVOCABLE_AFTER: u32 = 10;
 /// The wait between attempts then, in milliseconds.
 const IRREVOCABLE_BACKOFF_MILLIS: i64 = 900_000;
 /// The longest wait between two attempts to tidy up after a credential, in milliseconds; the shortest is a minute.
@@ -246,12 +246,12 @@ impl Lease {
     pub fn end(self, cause: EndCause, now: Timestamp) -> Result<Self, Refusal> {
         // What was delivered was let work before; nothing of its mint is under way any more.
         let settles_at = match &self.state {
-            LeaseState::Minting => Some(self.intent_at.plus_millis(MINT_TIMEOUT_MILLIS).max(now)),
+            LeaseState::Minting => Some(self.intent_at.plus_millis(i64::from(MINT_TIMEOUT_MILLIS)).max(now)),
             LeaseState::Live { delivered_at: None, .. } => Some(now),
             LeaseState::Live { delivered_at: Some(_), .. } => None,
             LeaseState::Ending { .. } | LeaseState::Ended { .. } => return Err(self.refuse("end again")),
         };
-        let settles_at = settles_at.map(|at| at.plus_millis(MAX_IN_FLIGHT_MILLIS));
+        let settles_at = settles_at.map(|at| at.plus_millis(i64::from(MAX_IN_FLIGHT_MILLIS)));
         Ok(self.step(LeaseState::Ending {
             cause,
             since: now,

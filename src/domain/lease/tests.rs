@@ -105,9 +105,9 @@ fn rev_12_tries_come_at_growing_distances_up_to_a_minute_and_after_ten_every_qua
 
 #[test]
 fn what_its_mint_may_still_do_is_waited_for_unless_it_was_delivered() {
-    let settles = |lease: &Lease| match &lease.state {
-        LeaseState::Ending { settles_at, .. } => settles_at.map(|at| at.millis_since(T0)),
-        state => panic!("{state:?}"),
+    let settles = |lease: &Lease| {
+        let LeaseState::Ending { settles_at, .. } = lease.state else { panic!("{:?}", lease.state) };
+        settles_at.map(|at| at.millis_since(T0))
     };
     let end = |lease: Lease, now| lease.end(EndCause::Revoked, now).unwrap();
     assert_eq!(

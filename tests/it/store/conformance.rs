@@ -52,7 +52,7 @@ async fn a_lease_reads_back_in_each_state_of_its_life() {
     f.write(&story).await;
     let live = story.lease.clone().minted("0123456789abcdef".to_owned(), START).unwrap();
     let ending = live.clone().end(EndCause::Revoked, START.plus_millis(5)).unwrap();
-    let waiting = ending.clone().try_again(Some(START.plus(ttl(9))), START).unwrap();
+    let waiting = ending.clone().try_again(Some(START.plus(ttl(9))), 1000, START).unwrap();
     let ended = waiting.clone().ended("probe: refused".to_owned(), START).unwrap();
     for (before, after) in [(&story.lease, &live), (&live, &ending), (&ending, &waiting), (&waiting, &ended)] {
         let mut tx = f.store.begin("step");
