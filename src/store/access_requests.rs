@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Columns, Reader, rows};
+use super::codec::{Columns, Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx, page};
 use crate::domain::{AccessRequest, AccessRequestRecord, AgentId, RequestId, RequestState, TaskId, Timestamp, Ttl};
@@ -12,29 +12,27 @@ const TABLE: &str = "access_request";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
-        "-- access_requests.insert
+    sql: grouped!(
+"-- access_requests.insert
         INSERT INTO access_request (id, task_id, agent_id, backend, scopes, ttl, confirmation_key, digest, plan, effect,
             asked_at, decision_id, settled_at, state, rule, grant_id, reason, due_at)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, CAST(v.value->>5 AS BIGINT), v.value->>6,
             v.value->>7, v.value->>8, v.value->>9, CAST(v.value->>10 AS BIGINT), v.value->>11,
             CAST(v.value->>12 AS BIGINT), v.value->>13, v.value->>14, v.value->>15, v.value->>16,
             CAST(v.value->>17 AS BIGINT)
-        FROM ",
-        rows!()
-    ),
+        FROM "
+),
 };
 
 pub(super) const UPDATE: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- access_requests.update
         UPDATE access_request SET decision_id = v.value->>2, settled_at = CAST(v.value->>3 AS BIGINT),
             state = v.value->>4, rule = v.value->>5, grant_id = v.value->>6, reason = v.value->>7,
             due_at = CAST(v.value->>8 AS BIGINT)
         FROM ",
-        rows!(),
         " WHERE access_request.id = v.value->>0 AND access_request.state = v.value->>1"
     ),
 };
@@ -42,10 +40,9 @@ pub(super) const UPDATE: Statement = Statement {
 pub(super) const CHECK: Statement = Statement {
     table: TABLE,
     expect: Expect::Seen,
-    sql: concat!(
+    sql: grouped!(
         "-- access_requests.check
         SELECT v.value->>0 AS id FROM ",
-        rows!(),
         " WHERE EXISTS (SELECT 1 FROM access_request AS r WHERE r.id = v.value->>0 AND r.state = v.value->>1)"
     ),
 };

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx};
 use crate::domain::{Approval, Person, RequestId};
@@ -12,13 +12,12 @@ const TABLE: &str = "approval";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- approvals.insert
         INSERT INTO approval (request_id, person, id, person_groups, verdict, request_digest, reason, at)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, v.value->>5, v.value->>6,
             CAST(v.value->>7 AS BIGINT)
-        FROM ",
-        rows!()
+        FROM "
     ),
 };
 

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{Store, StoreError, Tx, page};
 use crate::domain::{Digest, Timestamp};
@@ -12,10 +12,9 @@ const TABLE: &str = "bundle";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Any,
-    sql: concat!(
+    sql: grouped!(
         "-- bundles.insert
         INSERT INTO bundle (digest, files, at) SELECT v.value->>0, v.value->>1, CAST(v.value->>2 AS BIGINT) FROM ",
-        rows!(),
         " WHERE 1 = 1 ON CONFLICT (digest) DO NOTHING"
     ),
 };

@@ -8,20 +8,53 @@ use std::str::FromStr;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
 
 use super::StoreError;
 use crate::domain::Timestamp;
 
-/// Where a grouped statement reads its rows from, as `v.value`: one parameter, each row an array. SQLite reads its own
-/// binary JSON (sqlite.org/jsonb.html), which needs neither escaping nor parsing; PostgreSQL will read the same arrays as
-/// `jsonb_array_elements($1::jsonb)`. This macro and [`Rows`] are the only places that know.
-macro_rules! rows {
-    () => {
-        "jsonb_each($1) AS v"
+/// The two databases a store can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Database {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// One statement for a group, as each database wants it: the same text, but for where it reads its rows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Grouped {
+    pub(super) sqlite: &'static str,
+    pub(super) postgres: &'static str,
+}
+
+impl Grouped {
+    /// The text for a database.
+    pub(super) const fn text(&self, database: Database) -> &'static str {
+        match database {
+            Database::Sqlite => self.sqlite,
+            Database::Postgres => self.postgres,
+        }
+    }
+}
+
+/// A [`Grouped`] statement from what stands before and after its rows, which it reads as `v.value`: one parameter, each row an
+/// array. SQLite reads its own binary JSON (sqlite.org/jsonb.html), which needs neither escaping nor parsing; PostgreSQL reads
+/// JSON text. This macro and [`Rows`] are the only places that know.
+macro_rules! grouped {
+    ($before:literal) => {
+        $crate::store::codec::grouped!($before, "")
+    };
+    ($before:literal, $after:literal) => {
+        $crate::store::codec::Grouped {
+            sqlite: concat!($before, "jsonb_each($1) AS v", $after),
+            postgres: concat!($before, "jsonb_array_elements(CAST($1 AS JSONB)) AS v(value)", $after),
+        }
     };
 }
-pub(super) use rows;
+pub(super) use grouped;
 
 /// JSONB element types.
 const NULL: u8 = 0;
@@ -30,21 +63,29 @@ const TEXT: u8 = 10;
 const ARRAY: u8 = 11;
 
 /// Rows for one grouped statement, in the database's own form.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows {
+    database: Database,
     bytes: Vec<u8>,
     count: usize,
 }
 
 impl Rows {
     /// No rows yet, with room for some.
-    pub(super) fn with_room(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), count: 0 }
+    pub(super) fn with_room(database: Database, bytes: usize) -> Self {
+        Self { database, bytes: Vec::with_capacity(bytes), count: 0 }
     }
 
     /// Add a row, column by column.
     pub(super) fn row(&mut self, fill: impl FnOnce(&mut Columns<'_>)) {
-        framed(&mut self.bytes, ARRAY, |bytes| fill(&mut Columns(bytes)));
+        match self.database {
+            Database::Sqlite => framed(&mut self.bytes, ARRAY, |bytes| fill(&mut Columns::Binary(bytes))),
+            Database::Postgres => {
+                self.bytes.extend_from_slice(if self.bytes.is_empty() { b"[" } else { b",[" });
+                fill(&mut Columns::Text { bytes: &mut self.bytes, first: true });
+                self.bytes.push(b']');
+            }
+        }
         self.count = self.count.saturating_add(1);
     }
 
@@ -58,12 +99,30 @@ impl Rows {
         self.bytes.len()
     }
 
-    /// The one parameter for the rows of several lists.
-    pub(super) fn parameter<'a>(parts: impl Iterator<Item = &'a Rows> + Clone) -> Vec<u8> {
-        let size: usize = parts.clone().map(Rows::size).sum();
-        let mut out = Vec::with_capacity(size.saturating_add(5));
-        framed(&mut out, ARRAY, |out| parts.for_each(|part| out.extend_from_slice(&part.bytes)));
-        out
+    /// The statement with the rows of several lists as its one parameter.
+    pub(super) fn query<'a>(
+        statement: &Grouped,
+        database: Database,
+        parts: impl Iterator<Item = &'a Rows> + Clone,
+    ) -> Query<'static, sqlx::Any, AnyArguments> {
+        let query = sqlx::query(statement.text(database));
+        let size = parts.clone().map(|part| part.size().saturating_add(1)).sum::<usize>().saturating_add(5);
+        let mut out = Vec::with_capacity(size);
+        match database {
+            Database::Sqlite => {
+                framed(&mut out, ARRAY, |out| parts.for_each(|part| out.extend_from_slice(&part.bytes)));
+                query.bind(out)
+            }
+            Database::Postgres => {
+                for part in parts.filter(|part| part.count > 0) {
+                    out.push(if out.is_empty() { b'[' } else { b',' });
+                    out.extend_from_slice(&part.bytes);
+                }
+                out.extend_from_slice(if out.is_empty() { b"[]" } else { b"]" });
+                // INVARIANT: it is made of texts and of ASCII only. An empty text is not JSON, so it would be refused.
+                query.bind(String::from_utf8(out).unwrap_or_default())
+            }
+        }
     }
 }
 
@@ -80,21 +139,73 @@ fn framed(out: &mut Vec<u8>, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// The columns of a row being written, in the order its statement reads them.
-pub(super) struct Columns<'a>(&'a mut Vec<u8>);
+pub(super) enum Columns<'a> {
+    /// As JSONB.
+    Binary(&'a mut Vec<u8>),
+    /// As JSON text.
+    Text {
+        /// What is written.
+        bytes: &'a mut Vec<u8>,
+        /// Whether no column is written yet.
+        first: bool,
+    },
+}
 
-impl Columns<'_> {
-    /// A text.
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        match u8::try_from(text.len()) {
-            Ok(size @ 0..=11) => self.0.push((size << 4) | TEXT),
-            Ok(size) => self.0.extend_from_slice(&[0xC0 | TEXT, size]),
-            Err(_) => {
-                framed(self.0, TEXT, |out| out.extend_from_slice(text.as_bytes()));
-                return self;
+/// Writes into the middle of a JSON string: what must be escaped is.
+struct Escaped<'a>(&'a mut Vec<u8>);
+
+impl std::io::Write for Escaped<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        for &byte in bytes {
+            match byte {
+                b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
+                0..=0x1f => write!(self.0, "\\u{byte:04x}")?,
+                _ => self.0.push(byte),
             }
         }
-        self.0.extend_from_slice(text.as_bytes());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Columns<'_> {
+    /// Where the next column of a text goes.
+    fn next(bytes: &mut Vec<u8>, first: &mut bool) {
+        if !std::mem::take(first) {
+            bytes.push(b',');
+        }
+    }
+
+    /// A text that `write` writes; writing to a vector cannot fail.
+    fn written(&mut self, write: impl FnOnce(&mut dyn std::io::Write)) -> &mut Self {
+        match self {
+            Self::Binary(bytes) => framed(bytes, TEXT, |out| write(out)),
+            Self::Text { bytes, first } => {
+                Self::next(bytes, first);
+                bytes.push(b'"');
+                write(&mut Escaped(bytes));
+                bytes.push(b'"');
+            }
+        }
         self
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+        if let Self::Binary(bytes) = self
+            && let Ok(size) = u8::try_from(text.len())
+        {
+            match size {
+                0..=11 => bytes.push((size << 4) | TEXT),
+                _ => bytes.extend_from_slice(&[0xC0 | TEXT, size]),
+            }
+            bytes.extend_from_slice(text.as_bytes());
+            return self;
+        }
+        self.written(|out| drop(out.write_all(text.as_bytes())))
     }
 
     /// A text, or NULL.
@@ -107,9 +218,7 @@ impl Columns<'_> {
 
     /// Anything by its written form.
     pub(super) fn show(&mut self, value: impl Display) -> &mut Self {
-        // INVARIANT: writing to a vector cannot fail.
-        framed(self.0, TEXT, |out| drop(write!(out, "{value}")));
-        self
+        self.written(|out| drop(write!(out, "{value}")))
     }
 
     /// Anything by its written form, or NULL.
@@ -124,13 +233,18 @@ impl Columns<'_> {
     pub(super) fn json(&mut self, value: &impl Serialize) -> &mut Self {
         // INVARIANT: what is stored as JSON has string keys only, so it serialises; a row cut short would be corrupt and
         // is refused when it is read.
-        framed(self.0, TEXT, |out| drop(serde_json::to_writer(out, value)));
-        self
+        self.written(|out| drop(serde_json::to_writer(out, value)))
     }
 
     /// A whole number.
     pub(super) fn int(&mut self, number: i64) -> &mut Self {
-        framed(self.0, INT, |out| drop(write!(out, "{number}")));
+        match self {
+            Self::Binary(bytes) => framed(bytes, INT, |out| drop(write!(out, "{number}"))),
+            Self::Text { bytes, first } => {
+                Self::next(bytes, first);
+                drop(write!(bytes, "{number}"));
+            }
+        }
         self
     }
 
@@ -154,7 +268,13 @@ impl Columns<'_> {
 
     /// NULL.
     pub(super) fn null(&mut self) -> &mut Self {
-        self.0.push(NULL);
+        match self {
+            Self::Binary(bytes) => bytes.push(NULL),
+            Self::Text { bytes, first } => {
+                Self::next(bytes, first);
+                bytes.extend_from_slice(b"null");
+            }
+        }
         self
     }
 }

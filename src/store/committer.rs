@@ -1,6 +1,6 @@
-//! The committer: one task that owns the one connection that writes. It takes whatever lists are waiting and writes them as
-//! one group, so that the number of statements and syncs does not grow with the number of requests. It never hangs: what it
-//! cannot write it answers.
+//! The committer: one task that owns the one connection that writes. It takes whatever lists are waiting, those that end
+//! authority first, and writes them as one group, so that the number of statements and syncs does not grow with the number of
+//! requests. It never hangs: what it cannot write it answers, and a commit whose outcome is unknown it asks about.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +9,11 @@ use std::time::Duration;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot};
 
+use super::codec::Database;
 use super::connect::Target;
+use super::group::{self, Answers, Attempt};
 use super::tx::List;
-use super::{StoreError, group, idempotency, tokens_seen, unavailable};
+use super::{StoreError, idempotency, tokens_seen, unavailable};
 use crate::domain::Timestamp;
 
 /// The most lists that wait.
@@ -26,6 +28,11 @@ const MAX_GROUP_LISTS: usize = 256;
 const MAX_GROUP_BYTES: usize = 4 << 20;
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take for one group; a file takes as long as its disk does.
+const GROUP_PATIENCE: Duration = Duration::from_secs(8);
+/// How often, and at which distance, a server is asked what became of a commit that it did not answer.
+const OUTCOME_TRIES: u32 = 20;
+const OUTCOME_EVERY: Duration = Duration::from_millis(500);
 /// How many rows are forgotten at once, and how often in one go.
 const FORGET_ROWS: i64 = 5_000;
 const FORGET_ROUNDS: usize = 20;
@@ -42,10 +49,27 @@ struct Write {
     answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
+/// Which way a list takes to the committer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// What everybody wants.
+    Common,
+    /// What ends authority: it has a queue of its own that is emptied first, so that no flood of requests delays it.
+    Ending,
+}
+
+/// The senders of both lanes.
+struct Lanes {
+    common: mpsc::Sender<Job>,
+    ending: mpsc::Sender<Job>,
+}
+
 /// The way to the committer.
 pub(super) struct Queue {
+    /// Which database it writes to.
+    pub(super) database: Database,
     /// `None` once the store is closed.
-    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    jobs: Mutex<Option<Lanes>>,
     waiting_bytes: Arc<AtomicUsize>,
     task: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -66,17 +90,17 @@ impl<T> Answer<T> {
 
 impl Queue {
     /// Hand over a list.
-    pub(super) fn send(&self, list: List) -> Result<Answer<()>, StoreError> {
+    pub(super) fn send(&self, lane: Lane, list: List) -> Result<Answer<()>, StoreError> {
         let size = list.size();
         if size > MAX_LIST_BYTES {
             return Err(StoreError::Unavailable(format!("`{}` writes {size} bytes at once, too many", list.name)));
         }
         let waiting = self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
         let (answer, receiver) = oneshot::channel();
-        let sent = if waiting > MAX_WAITING_BYTES {
+        let sent = if waiting > MAX_WAITING_BYTES && lane == Lane::Common {
             Err(StoreError::Unavailable("too many changes wait to be written".to_owned()))
         } else {
-            self.push(Job::Write(Write { list, size, answer }))
+            self.push(lane, Job::Write(Write { list, size, answer }))
         };
         if sent.is_err() {
             self.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
@@ -87,12 +111,16 @@ impl Queue {
     /// Ask to forget what is past its time.
     pub(super) fn forget(&self, now: Timestamp) -> Result<Answer<u64>, StoreError> {
         let (answer, receiver) = oneshot::channel();
-        self.push(Job::Forget(now, answer)).map(|()| Answer(receiver))
+        self.push(Lane::Common, Job::Forget(now, answer)).map(|()| Answer(receiver))
     }
 
-    fn push(&self, job: Job) -> Result<(), StoreError> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let jobs = jobs.as_ref().ok_or_else(|| StoreError::Unavailable("the store is closed".to_owned()))?;
+    fn push(&self, lane: Lane, job: Job) -> Result<(), StoreError> {
+        let lanes = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes = lanes.as_ref().ok_or_else(|| StoreError::Unavailable("the store is closed".to_owned()))?;
+        let jobs = match lane {
+            Lane::Common => &lanes.common,
+            Lane::Ending => &lanes.ending,
+        };
         jobs.try_send(job).map_err(|error| {
             StoreError::Unavailable(match error {
                 mpsc::error::TrySendError::Full(_) => "too many changes wait to be written".to_owned(),
@@ -115,30 +143,56 @@ impl Queue {
 
 /// Start the committer on the present runtime.
 pub(super) fn start(target: Target, connection: AnyConnection) -> Arc<Queue> {
-    let (sender, jobs) = mpsc::channel(MAX_WAITING_LISTS);
+    let (common, common_jobs) = mpsc::channel(MAX_WAITING_LISTS);
+    let (ending, ending_jobs) = mpsc::channel(MAX_WAITING_LISTS);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    let committer = Committer { target, connection: Some(connection), jobs, waiting_bytes: Arc::clone(&waiting_bytes) };
+    let database = target.database();
+    let committer = Committer {
+        target,
+        connection: Some(connection),
+        common: common_jobs,
+        ending: ending_jobs,
+        waiting_bytes: Arc::clone(&waiting_bytes),
+    };
     let task = Mutex::new(Some(tokio::spawn(committer.run())));
-    Arc::new(Queue { jobs: Mutex::new(Some(sender)), waiting_bytes, task })
+    Arc::new(Queue { database, jobs: Mutex::new(Some(Lanes { common, ending })), waiting_bytes, task })
 }
 
 struct Committer {
     target: Target,
     /// `None` after a failure, until it is opened again.
     connection: Option<AnyConnection>,
-    jobs: mpsc::Receiver<Job>,
+    common: mpsc::Receiver<Job>,
+    ending: mpsc::Receiver<Job>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
 impl Committer {
     async fn run(mut self) {
         let mut taken = Vec::with_capacity(MAX_GROUP_LISTS);
-        while self.jobs.recv_many(&mut taken, MAX_GROUP_LISTS).await > 0 {
+        while self.take(&mut taken).await {
             if let Err(error) = self.handle(&mut taken).await {
                 self.refuse(&mut taken, &error);
             }
         }
         self.end().await;
+    }
+
+    /// Wait for jobs and take some, those that end authority before all others; `false` when no more will come.
+    async fn take(&mut self, taken: &mut Vec<Job>) -> bool {
+        let first = tokio::select! {
+            biased;
+            Some(job) = self.ending.recv() => job,
+            Some(job) = self.common.recv() => job,
+            else => return false,
+        };
+        taken.push(first);
+        while taken.len() < MAX_GROUP_LISTS
+            && let Some(job) = self.try_take()
+        {
+            taken.push(job);
+        }
+        true
     }
 
     /// Do some jobs in order, in groups. Jobs are left over when the database cannot.
@@ -184,23 +238,76 @@ impl Committer {
             return Ok(());
         }
         let lists: Vec<&List> = group.iter().map(|write| &write.list).collect();
-        let (answers, failed) = match self.connection().await {
-            Ok(connection) => group::write(connection, &lists).await,
-            Err(error) => (Vec::new(), Some(error)),
+        let mut attempt = Attempt::default();
+        let error = match self.try_write(&lists, &mut attempt).await {
+            Ok(answers) => {
+                self.answer_all(group, answers);
+                return Ok(());
+            }
+            Err(error) => error,
         };
-        let mut waiting = Vec::new();
-        if failed.is_some() {
-            self.drop_connection().await;
-            // Whoever waits hears so now, and not after as many patient tries.
-            waiting.extend(std::iter::from_fn(|| self.jobs.try_recv().ok()));
+        self.drop_connection().await;
+        // Whoever waits hears so now, and not after as many patient tries.
+        let mut waiting: Vec<Job> = std::iter::from_fn(|| self.try_take()).collect();
+        let refused = StoreError::Unavailable(error.to_string());
+        self.refuse(&mut waiting, &refused);
+        let answers = match attempt {
+            Attempt { id: Some(id), answers: Some(answers) } if matches!(error, StoreError::Unknown(_)) => {
+                match self.outcome(&id).await {
+                    Some(true) => answers,
+                    Some(false) => group.iter().map(|_| Err(refused.again())).collect(),
+                    None => group.iter().map(|_| Err(error.again())).collect(),
+                }
+            }
+            Attempt { .. } => group.iter().map(|_| Err(error.again())).collect(),
+        };
+        self.answer_all(group, answers);
+        Err(refused)
+    }
+
+    async fn try_write(&mut self, lists: &[&List], attempt: &mut Attempt) -> Result<Answers, StoreError> {
+        let database = self.target.database();
+        let connection = self.connection().await?;
+        match database {
+            Database::Sqlite => group::write(connection, database, lists, attempt).await,
+            Database::Postgres => {
+                let written = tokio::time::timeout(GROUP_PATIENCE, group::write(connection, database, lists, attempt));
+                written.await.unwrap_or_else(|_| {
+                    let why = format!("the database did not answer within {} s", GROUP_PATIENCE.as_secs());
+                    Err(if attempt.answers.is_some() { StoreError::Unknown(why) } else { StoreError::Unavailable(why) })
+                })
+            }
         }
-        let answered = answers.len();
-        for (write, answer) in group.drain(..answered).zip(answers) {
+    }
+
+    /// The commit of a group was not answered: ask the database whether it took place.
+    async fn outcome(&mut self, id: &str) -> Option<bool> {
+        let mut tries = tokio::time::interval(OUTCOME_EVERY);
+        for _ in 0..OUTCOME_TRIES {
+            tries.tick().await;
+            let Ok(connection) = self.connection().await else { continue };
+            let asked = tokio::time::timeout(GROUP_PATIENCE, group::took_place(connection, id)).await;
+            match asked {
+                Ok(Ok(took_place)) => {
+                    tracing::warn!(took_place, "a commit was not answered; the database was asked about it");
+                    return Some(took_place);
+                }
+                Ok(Err(StoreError::Unknown(_))) => break,
+                Ok(Err(_)) | Err(_) => self.drop_connection().await,
+            }
+        }
+        self.drop_connection().await;
+        None
+    }
+
+    fn try_take(&mut self) -> Option<Job> {
+        self.ending.try_recv().ok().or_else(|| self.common.try_recv().ok())
+    }
+
+    fn answer_all(&self, group: &mut Vec<Write>, answers: Answers) {
+        for (write, answer) in group.drain(..).zip(answers) {
             self.answer(write, answer);
         }
-        let Some(error) = failed else { return Ok(()) };
-        self.refuse(&mut waiting, &error);
-        Err(error)
     }
 
     fn answer(&self, write: Write, answer: Result<(), StoreError>) {
@@ -258,7 +365,10 @@ impl Committer {
 
     async fn end(mut self) {
         if let Some(mut connection) = self.connection.take() {
-            let folded = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.map(drop);
+            let folded = match self.target.database() {
+                Database::Sqlite => connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.map(drop),
+                Database::Postgres => Ok(()),
+            };
             if let Err(error) = folded.and(connection.close().await) {
                 tracing::warn!(%error, "the database did not close well");
             }

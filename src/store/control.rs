@@ -4,7 +4,7 @@
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{Control, MAX_SUSPENDED, Store, StoreError, Tx, unavailable};
 use crate::domain::{AgentId, Timestamp};
@@ -16,12 +16,11 @@ const FIND: &str = "-- control.find
 pub(super) const SET: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- control.set
         UPDATE control SET kill_epoch = CAST(v.value->>0 AS BIGINT), kill_switch = v.value->>1, bundle = v.value->>2,
             agents_epoch = CAST(v.value->>3 AS BIGINT)
         FROM ",
-        rows!(),
         " WHERE control.id = 1 AND control.kill_epoch = CAST(v.value->>4 AS BIGINT)
             AND control.kill_switch = v.value->>5 AND COALESCE(control.bundle, '') = COALESCE(v.value->>6, '')
             AND control.agents_epoch = CAST(v.value->>7 AS BIGINT)"
@@ -31,21 +30,19 @@ pub(super) const SET: Statement = Statement {
 pub(super) const SUSPEND: Statement = Statement {
     table: "suspension",
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- control.suspend
         INSERT INTO suspension (agent_id, suspended_by, reason, at)
-        SELECT v.value->>0, v.value->>1, v.value->>2, CAST(v.value->>3 AS BIGINT) FROM ",
-        rows!()
+        SELECT v.value->>0, v.value->>1, v.value->>2, CAST(v.value->>3 AS BIGINT) FROM "
     ),
 };
 
 pub(super) const RESUME: Statement = Statement {
     table: "suspension",
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- control.resume
         DELETE FROM suspension WHERE agent_id IN (SELECT v.value->>0 FROM ",
-        rows!(),
         ")"
     ),
 };
@@ -53,10 +50,9 @@ pub(super) const RESUME: Statement = Statement {
 pub(super) const BUMP_AGENTS_EPOCH: Statement = Statement {
     table: TABLE,
     expect: Expect::Any,
-    sql: concat!(
+    sql: grouped!(
         "-- control.bump_agents_epoch
         UPDATE control SET agents_epoch = control.agents_epoch + 1 FROM ",
-        rows!(),
         " WHERE control.id = CAST(v.value->>0 AS BIGINT)"
     ),
 };

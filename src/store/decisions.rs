@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx};
 use crate::domain::{AgentId, Decision, DecisionId, RequestId, TaskId};
@@ -12,13 +12,12 @@ const TABLE: &str = "decision";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- decisions.insert
         INSERT INTO decision (id, request_id, task_id, agent_id, outcome, determining, bundle, input, at)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, v.value->>5, v.value->>6, v.value->>7,
             CAST(v.value->>8 AS BIGINT)
-        FROM ",
-        rows!()
+        FROM "
     ),
 };
 

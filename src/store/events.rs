@@ -3,7 +3,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, List, Statement};
 use super::{Store, StoreError, page};
 use crate::domain::{AgentId, AuditEvent, LeaseId, RequestId, TaskId, Timestamp};
@@ -13,13 +13,12 @@ const TABLE: &str = "event";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- events.insert
         INSERT INTO event (id, at, kind, actor, agent_id, task_id, request_id, lease_id, body)
         SELECT v.value->>0, CAST(v.value->>1 AS BIGINT), v.value->>2, v.value->>3, v.value->>4, v.value->>5,
             v.value->>6, v.value->>7, v.value->>8
-        FROM ",
-        rows!()
+        FROM "
     ),
 };
 

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx};
 use crate::domain::{Grant, GrantId, GrantRecord, GrantState, TaskId, Ttl};
@@ -12,26 +12,24 @@ const TABLE: &str = "access_grant";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
-        "-- grants.insert
+    sql: grouped!(
+"-- grants.insert
         INSERT INTO access_grant (id, request_id, task_id, agent_id, backend, scopes, plan, ttl, given_at, until_at, state,
             cause, ended_at)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, v.value->>5, v.value->>6,
             CAST(v.value->>7 AS BIGINT), CAST(v.value->>8 AS BIGINT), CAST(v.value->>9 AS BIGINT), v.value->>10,
             v.value->>11, CAST(v.value->>12 AS BIGINT)
-        FROM ",
-        rows!()
-    ),
+        FROM "
+),
 };
 
 pub(super) const UPDATE: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- grants.update
         UPDATE access_grant SET state = v.value->>2, cause = v.value->>3, ended_at = CAST(v.value->>4 AS BIGINT)
         FROM ",
-        rows!(),
         " WHERE access_grant.id = v.value->>0 AND access_grant.state = v.value->>1"
     ),
 };
@@ -39,10 +37,9 @@ pub(super) const UPDATE: Statement = Statement {
 pub(super) const CHECK: Statement = Statement {
     table: TABLE,
     expect: Expect::Seen,
-    sql: concat!(
+    sql: grouped!(
         "-- grants.check
         SELECT v.value->>0 AS id FROM ",
-        rows!(),
         " WHERE EXISTS (SELECT 1 FROM access_grant AS g WHERE g.id = v.value->>0 AND g.state = v.value->>1)"
     ),
 };

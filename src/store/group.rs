@@ -1,11 +1,15 @@
 //! One group of lists, written as one database transaction with one statement for each kind of change. If a list conflicts,
 //! the group is rolled back and its lists are replayed one by one, so that only the conflicting one fails.
+//!
+//! Groups take turns, on both databases: SQLite has one writer, and on PostgreSQL each begins by taking a lock. So what a
+//! group reads first holds for all of it, checks need no locks of their own, nothing can deadlock, and the order of audit
+//! events is the order of commits.
 
-use sqlx::{AnyConnection, Executor as _};
+use sqlx::{AnyConnection, Executor as _, Row as _};
 
-use super::codec::Rows;
+use super::codec::{Database, Rows};
 use super::tx::{Change, Expect, List, Statement};
-use super::{StoreError, control, usage};
+use super::{StoreError, control, unavailable, usage};
 
 /// Why a group was not written.
 #[derive(Debug)]
@@ -17,9 +21,9 @@ pub(super) enum Failure {
 }
 
 impl From<StoreError> for Failure {
-    /// What a row that cannot be read means: stop and look.
+    /// A row that cannot be read is one list's trouble; a database that does not answer is everybody's.
     fn from(error: StoreError) -> Self {
-        Self::OfList(error)
+        if matches!(error, StoreError::Unavailable(_)) { Self::OfDatabase(error) } else { Self::OfList(error) }
     }
 }
 
@@ -31,49 +35,79 @@ const NOT_WRITTEN: [&str; 5] = ["5", "8", "13", "14", "778"];
 pub(super) fn failure(table: &'static str, error: &sqlx::Error) -> Failure {
     match error.as_database_error() {
         Some(database) if database.is_unique_violation() => Failure::OfList(StoreError::Conflict { table }),
-        // 19 is SQLITE_CONSTRAINT; its extended codes carry it in the low byte.
-        Some(database)
-            if database.code().and_then(|code| code.parse().ok()).is_some_and(|code: u32| code & 0xff == 19) =>
-        {
+        Some(database) if database.code().is_some_and(|code| is_about_rows(&code)) => {
             Failure::OfList(StoreError::Corrupt(format!("{table}: {database}")))
         }
         Some(_) | None => Failure::OfDatabase(StoreError::Unavailable(error.to_string())),
     }
 }
 
-/// Write a group: an answer for each list, and why the connection is not good any more, if so.
-pub(super) async fn write(
-    connection: &mut AnyConnection,
-    lists: &[&List],
-) -> (Vec<Result<(), StoreError>>, Option<StoreError>) {
-    let failed = match write_at_once(connection, lists).await {
-        Ok(()) => return (lists.iter().map(|_| Ok(())).collect(), None),
-        Err(Failure::OfList(error)) if lists.len() == 1 => return (vec![Err(error)], None),
-        Err(Failure::OfList(_)) => match replay(connection, lists).await {
-            Ok(answers) => return (answers, None),
-            Err(error) => error,
-        },
-        Err(Failure::OfDatabase(error)) => error,
-    };
-    (lists.iter().map(|_| Err(again(&failed))).collect(), Some(failed))
+/// Whether an error code says that the rows are wrong, and not the database.
+fn is_about_rows(code: &str) -> bool {
+    // PostgreSQL's codes have five characters: class 22 is a value it cannot have, 23 a constraint, P0001 a trigger's refusal.
+    if code.len() == 5 {
+        return code.starts_with("22") || code.starts_with("23") || code == "P0001";
+    }
+    // 19 is SQLITE_CONSTRAINT, also of a trigger; its extended codes carry it in the low byte.
+    code.parse().is_ok_and(|code: u32| code & 0xff == 19)
 }
 
-async fn write_at_once(connection: &mut AnyConnection, lists: &[&List]) -> Result<(), Failure> {
-    begin(connection).await?;
-    if let Err(failed) = apply(connection, lists).await {
-        rollback(connection).await?;
+/// An answer for each list of a group.
+pub(super) type Answers = Vec<Result<(), StoreError>>;
+
+/// What is known of a transaction while it is written, for whoever must find out what became of it.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// The name by which the database can be asked about it; a file cannot be asked.
+    pub(super) id: Option<String>,
+    /// The answers if its commit takes place: there from when on the commit is asked for.
+    pub(super) answers: Option<Answers>,
+}
+
+/// Write a group: an answer for each list.
+///
+/// # Errors
+/// Why the connection is not good any more: `Unavailable` when nothing was written, `Unknown` when the commit's outcome is open.
+pub(super) async fn write(
+    connection: &mut AnyConnection,
+    database: Database,
+    lists: &[&List],
+    attempt: &mut Attempt,
+) -> Result<Answers, StoreError> {
+    match write_at_once(connection, database, lists, attempt).await {
+        Ok(answers) => Ok(answers),
+        Err(Failure::OfList(error)) if lists.len() == 1 => Ok(vec![Err(error)]),
+        Err(Failure::OfList(_)) => replay(connection, database, lists, attempt).await,
+        Err(Failure::OfDatabase(error)) => Err(error),
+    }
+}
+
+async fn write_at_once(
+    connection: &mut AnyConnection,
+    database: Database,
+    lists: &[&List],
+    attempt: &mut Attempt,
+) -> Result<Answers, Failure> {
+    attempt.id = begin(connection, database).await.map_err(Failure::OfDatabase)?;
+    if let Err(failed) = apply(connection, database, lists).await {
+        run(connection, "ROLLBACK").await.map_err(Failure::OfDatabase)?;
         return Err(failed);
     }
-    commit(connection).await.map_err(Failure::OfDatabase)
+    commit(connection, lists.iter().map(|_| Ok(())).collect(), attempt).await.map_err(Failure::OfDatabase)
 }
 
 /// Each list behind a savepoint of its own, all in one transaction.
-async fn replay(connection: &mut AnyConnection, lists: &[&List]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+async fn replay(
+    connection: &mut AnyConnection,
+    database: Database,
+    lists: &[&List],
+    attempt: &mut Attempt,
+) -> Result<Answers, StoreError> {
     let mut answers = Vec::with_capacity(lists.len());
-    begin(connection).await.map_err(Failure::into_error)?;
+    attempt.id = begin(connection, database).await?;
     for list in lists {
         run(connection, "SAVEPOINT list").await?;
-        match apply(connection, &[*list]).await {
+        match apply(connection, database, &[*list]).await {
             Ok(()) => answers.push(Ok(())),
             Err(Failure::OfList(error)) => {
                 run(connection, "ROLLBACK TO SAVEPOINT list").await?;
@@ -83,35 +117,45 @@ async fn replay(connection: &mut AnyConnection, lists: &[&List]) -> Result<Vec<R
         }
         run(connection, "RELEASE SAVEPOINT list").await?;
     }
-    commit(connection).await?;
-    Ok(answers)
+    commit(connection, answers, attempt).await
 }
 
-impl Failure {
-    fn into_error(self) -> StoreError {
-        match self {
-            Self::OfList(error) | Self::OfDatabase(error) => error,
+async fn run(connection: &mut AnyConnection, sql: &'static str) -> Result<(), StoreError> {
+    connection.execute(sql).await.map(drop).map_err(unavailable)
+}
+
+/// Take a turn at writing. The number is an arbitrary one that nobody else takes locks by.
+const TAKE_TURN: &str = "-- group.take_turn
+    SELECT CAST(pg_advisory_xact_lock($1) AS TEXT) AS turn, CAST(pg_current_xact_id() AS TEXT) AS id";
+const TURN: i64 = 7_311_204_658;
+/// What became of a transaction.
+const OUTCOME: &str = "-- group.outcome
+    SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8)) AS outcome";
+
+/// Begin a transaction that has its turn; its name, where it has one.
+pub(super) async fn begin(connection: &mut AnyConnection, database: Database) -> Result<Option<String>, StoreError> {
+    match database {
+        Database::Sqlite => run(connection, "BEGIN IMMEDIATE").await.map(|()| None),
+        Database::Postgres => {
+            run(connection, "BEGIN").await?;
+            // With a parameter the statement stays prepared.
+            let row = sqlx::query(TAKE_TURN).bind(TURN).fetch_one(connection).await.map_err(unavailable)?;
+            row.try_get("id").map(Some).map_err(unavailable)
         }
     }
 }
 
-async fn run(connection: &mut AnyConnection, sql: &'static str) -> Result<(), StoreError> {
-    connection.execute(sql).await.map(drop).map_err(super::unavailable)
-}
-
-async fn begin(connection: &mut AnyConnection) -> Result<(), Failure> {
-    run(connection, "BEGIN IMMEDIATE").await.map_err(Failure::OfDatabase)
-}
-
-/// After a rollback that fails the connection is closed, which rolls back as well.
-async fn rollback(connection: &mut AnyConnection) -> Result<(), Failure> {
-    run(connection, "ROLLBACK").await.map_err(Failure::OfDatabase)
-}
-
-async fn commit(connection: &mut AnyConnection) -> Result<(), StoreError> {
-    let Err(error) = connection.execute("COMMIT").await else { return Ok(()) };
+async fn commit(
+    connection: &mut AnyConnection,
+    answers: Answers,
+    attempt: &mut Attempt,
+) -> Result<Answers, StoreError> {
+    attempt.answers = Some(answers);
+    let Err(error) = connection.execute("COMMIT").await else {
+        return Ok(attempt.answers.take().unwrap_or_default());
+    };
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    // Either way the caller closes the connection, which rolls back what SQLite itself has not.
+    // Either way the caller closes the connection, which rolls back what the database itself has not.
     if code.is_some_and(|code| NOT_WRITTEN.contains(&&*code)) {
         Err(StoreError::Unavailable(error.to_string()))
     } else {
@@ -119,21 +163,31 @@ async fn commit(connection: &mut AnyConnection) -> Result<(), StoreError> {
     }
 }
 
-/// The same answer for another list of the group.
-fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Unknown(why) => StoreError::Unknown(why.clone()),
-        StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
-        StoreError::Corrupt(why) => StoreError::Corrupt(why.clone()),
-        StoreError::Conflict { table } => StoreError::Conflict { table },
-        StoreError::ControlChanged(control) => StoreError::ControlChanged(control.clone()),
-        StoreError::LimitReached(limit) => StoreError::LimitReached(limit),
+/// Ask, on another connection, whether a transaction whose commit was not answered took place. Taking a turn first waits for
+/// one that is still under way.
+///
+/// # Errors
+/// `Unavailable` when the database does not say; `Unknown` when it never will.
+pub(super) async fn took_place(connection: &mut AnyConnection, id: &str) -> Result<bool, StoreError> {
+    begin(connection, Database::Postgres).await?;
+    let asked = sqlx::query(OUTCOME).bind(id.to_owned()).fetch_one(&mut *connection).await;
+    run(connection, "ROLLBACK").await?;
+    let row = asked.map_err(|error| match error.as_database_error() {
+        // A server that never heard of it was put in the place of the one that had it.
+        Some(_) => StoreError::Unknown(error.to_string()),
+        None => StoreError::Unavailable(error.to_string()),
+    })?;
+    match row.try_get::<Option<String>, _>("outcome").map_err(unavailable)?.as_deref() {
+        Some("committed") => Ok(true),
+        Some("aborted") => Ok(false),
+        Some("in progress") => Err(StoreError::Unavailable(format!("transaction {id} is in progress"))),
+        other => Err(StoreError::Unknown(format!("transaction {id}: {other:?}"))),
     }
 }
 
 /// Do everything these lists want, inside the open transaction: the control row first, then one statement for each kind of
 /// change, then the limits.
-async fn apply(connection: &mut AnyConnection, lists: &[&List]) -> Result<(), Failure> {
+async fn apply(connection: &mut AnyConnection, database: Database, lists: &[&List]) -> Result<(), Failure> {
     if lists.iter().any(|list| list.control.is_some()) {
         let present = control::read_for_group(connection).await?;
         if lists.iter().filter_map(|list| list.control.as_ref()).any(|expected| *expected != present) {
@@ -144,19 +198,20 @@ async fn apply(connection: &mut AnyConnection, lists: &[&List]) -> Result<(), Fa
         let parts = || lists.iter().filter_map(|list| list.rows(*change));
         let wanted: usize = parts().map(Rows::count).sum();
         if wanted > 0 {
-            execute(connection, statement, Rows::parameter(parts()), wanted).await?;
+            execute(connection, database, statement, parts(), wanted).await?;
         }
     }
-    usage::apply(connection, lists).await
+    usage::apply(connection, database, lists).await
 }
 
-async fn execute(
+async fn execute<'a>(
     connection: &mut AnyConnection,
+    database: Database,
     statement: &Statement,
-    rows: Vec<u8>,
+    parts: impl Iterator<Item = &'a Rows> + Clone,
     wanted: usize,
 ) -> Result<(), Failure> {
-    let query = sqlx::query(statement.sql).bind(rows);
+    let query = Rows::query(&statement.sql, database, parts);
     let failed = |error| failure(statement.table, &error);
     let found = match statement.expect {
         Expect::Seen => query.fetch_all(connection).await.map_err(failed)?.len(),

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{IdempotencyRecord, Store, StoreError, Tx};
 
@@ -11,13 +11,12 @@ const TABLE: &str = "idempotency";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- idempotency.insert
         INSERT INTO idempotency (owner, used_key, request, subject, at, keep_until)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, CAST(v.value->>4 AS BIGINT),
             CAST(v.value->>5 AS BIGINT)
-        FROM ",
-        rows!()
+        FROM "
     ),
 };
 

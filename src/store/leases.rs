@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Columns, Reader, rows};
+use super::codec::{Columns, Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx, page};
 use crate::domain::{
@@ -14,8 +14,8 @@ const TABLE: &str = "lease";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
-        "-- leases.insert
+    sql: grouped!(
+"-- leases.insert
         INSERT INTO lease (id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, intent_at, ends_at, handle,
             native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at,
             delivered_at, settles_at, disabled_at)
@@ -25,15 +25,14 @@ pub(super) const INSERT: Statement = Statement {
             CAST(v.value->>17 AS BIGINT), CAST(v.value->>18 AS BIGINT), CAST(v.value->>19 AS BIGINT), v.value->>20,
             CAST(v.value->>21 AS BIGINT), CAST(v.value->>22 AS BIGINT), CAST(v.value->>23 AS BIGINT),
             CAST(v.value->>24 AS BIGINT)
-        FROM ",
-        rows!()
-    ),
+        FROM "
+),
 };
 
 pub(super) const UPDATE: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- leases.update
         UPDATE lease SET handle = v.value->>2, native_end = CAST(v.value->>3 AS BIGINT),
             fence = CAST(v.value->>4 AS BIGINT), state = v.value->>5, minted_at = CAST(v.value->>6 AS BIGINT),
@@ -42,7 +41,6 @@ pub(super) const UPDATE: Statement = Statement {
             due_at = CAST(v.value->>13 AS BIGINT), delivered_at = CAST(v.value->>14 AS BIGINT),
             settles_at = CAST(v.value->>15 AS BIGINT), disabled_at = CAST(v.value->>16 AS BIGINT)
         FROM ",
-        rows!(),
         " WHERE lease.id = v.value->>0 AND lease.fence = CAST(v.value->>1 AS BIGINT)"
     ),
 };
@@ -51,10 +49,9 @@ pub(super) const UPDATE: Statement = Statement {
 pub(super) const CHECK_ALONE: Statement = Statement {
     table: TABLE,
     expect: Expect::Seen,
-    sql: concat!(
+    sql: grouped!(
         "-- leases.check_alone
         SELECT v.value->>0 AS id FROM ",
-        rows!(),
         " WHERE NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.task_id = v.value->>1 AND l.grant_id = v.value->>2
             AND l.id <> v.value->>0 AND l.state IN ('minting', 'live') AND l.ends_at > CAST(v.value->>3 AS BIGINT))"
     ),

@@ -1,16 +1,36 @@
 //! Migrations: embedded in the binary, applied once each in their own transaction, recorded with their checksum. A schema
 //! this binary does not know is refused, because guessing is how data is lost.
 
-use sqlx::{AnyConnection, Connection as _, Executor as _, Row as _};
+use sqlx::{AnyConnection, Executor as _, Row as _};
 
-use super::{StoreError, unavailable};
+use super::codec::Database;
+use super::{StoreError, group, unavailable};
 use crate::sys::sha256;
+
+/// A migration: its name, and its text for each database.
+struct Migration {
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+impl Migration {
+    const fn text(&self, database: Database) -> &'static str {
+        match database {
+            Database::Sqlite => self.sqlite,
+            Database::Postgres => self.postgres,
+        }
+    }
+}
 
 macro_rules! migrations {
     ($($name:literal),+ $(,)?) => {
-        /// Every migration in order: its name and its text.
-        const MIGRATIONS: &[(&str, &str)] =
-            &[$(($name, include_str!(concat!("../../migrations/sqlite/", $name, ".sql")))),+];
+        /// Every migration in order.
+        const MIGRATIONS: &[Migration] = &[$(Migration {
+            name: $name,
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $name, ".sql")),
+            postgres: include_str!(concat!("../../migrations/postgres/", $name, ".sql")),
+        }),+];
     };
 }
 
@@ -24,20 +44,54 @@ const LIST: &str = "-- migrate.list
 const INSERT: &str = "-- migrate.insert
     INSERT INTO migration (name, checksum) VALUES ($1, $2)";
 
-/// Bring the schema to where this binary wants it.
-pub(super) async fn migrate(connection: &mut AnyConnection) -> Result<(), StoreError> {
+/// What to do about a schema that is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Bring it up to date.
+    Apply,
+    /// Refuse it.
+    Check,
+}
+
+/// Bring the schema to where this binary wants it, or see that it is there; the names of what was applied.
+pub(super) async fn migrate(
+    connection: &mut AnyConnection,
+    database: Database,
+    mode: Mode,
+) -> Result<Vec<&'static str>, StoreError> {
     // One at a time: two brokers that start together must not both apply.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-    transaction.execute(CREATE).await.map_err(unavailable)?;
-    let applied = transaction.fetch_all(LIST).await.map_err(unavailable)?;
+    group::begin(connection, database).await?;
+    let applied = apply(connection, database, mode).await;
+    let end = if applied.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    connection.execute(end).await.map_err(unavailable)?;
+    applied
+}
+
+async fn apply(
+    connection: &mut AnyConnection,
+    database: Database,
+    mode: Mode,
+) -> Result<Vec<&'static str>, StoreError> {
+    let applied = match mode {
+        Mode::Apply => {
+            connection.execute(CREATE).await.map_err(unavailable)?;
+            connection.fetch_all(LIST).await.map_err(unavailable)?
+        }
+        // Whoever may only read and write rows cannot make the table; an empty database has none.
+        Mode::Check => match connection.fetch_all(LIST).await {
+            Err(error) if error.as_database_error().is_some() => Vec::new(),
+            listed => listed.map_err(unavailable)?,
+        },
+    };
     let mut known = MIGRATIONS.iter();
     for row in applied {
         let name: String = row.try_get("name").map_err(unavailable)?;
         let checksum: String = row.try_get("checksum").map_err(unavailable)?;
         match known.next() {
-            Some((expected, text)) if *expected == name && sha256(text).to_string() == checksum => {}
-            Some((expected, _)) if *expected == name => {
-                return Err(StoreError::Corrupt(format!("migration {name} was applied with another text")));
+            Some(expected) if expected.name == name => {
+                if sha256(expected.text(database)).to_string() != checksum {
+                    return Err(StoreError::Corrupt(format!("migration {name} was applied with another text")));
+                }
             }
             Some(_) | None => {
                 return Err(StoreError::Corrupt(format!(
@@ -46,10 +100,19 @@ pub(super) async fn migrate(connection: &mut AnyConnection) -> Result<(), StoreE
             }
         }
     }
-    for (name, text) in known {
-        transaction.execute(*text).await.map_err(unavailable)?;
-        let record = sqlx::query(INSERT).bind(*name).bind(sha256(text).to_string());
-        record.execute(&mut *transaction).await.map_err(unavailable)?;
+    let missing: Vec<&Migration> = known.collect();
+    if let (Mode::Check, Some(first)) = (mode, missing.first()) {
+        return Err(StoreError::Corrupt(format!(
+            "the database is behind: it lacks {} migrations, beginning with {}; run `hallpass migrate`",
+            missing.len(),
+            first.name
+        )));
     }
-    transaction.commit().await.map_err(unavailable)
+    for migration in &missing {
+        let text = migration.text(database);
+        connection.execute(text).await.map_err(unavailable)?;
+        let record = sqlx::query(INSERT).bind(migration.name).bind(sha256(text).to_string());
+        record.execute(&mut *connection).await.map_err(unavailable)?;
+    }
+    Ok(missing.iter().map(|migration| migration.name).collect())
 }

@@ -25,6 +25,7 @@ mod tx;
 mod usage;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::AnyPool;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -38,6 +39,8 @@ pub use leases::LeaseFilter;
 pub use signing_keys::SealedKey;
 pub use tasks::TaskFilter;
 pub use tx::Tx;
+
+use committer::Lane;
 
 use crate::domain::{Digest, Timestamp};
 /// The control row: read with each group of changes that mints, changed by the kill switch and by policy activation.
@@ -79,6 +82,20 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+impl StoreError {
+    /// The same for another list of a group.
+    fn again(&self) -> Self {
+        match self {
+            Self::Unknown(why) => Self::Unknown(why.clone()),
+            Self::Unavailable(why) => Self::Unavailable(why.clone()),
+            Self::Corrupt(why) => Self::Corrupt(why.clone()),
+            Self::Conflict { table } => Self::Conflict { table },
+            Self::ControlChanged(control) => Self::ControlChanged(control.clone()),
+            Self::LimitReached(limit) => Self::LimitReached(limit),
+        }
+    }
+}
+
 /// An idempotency key's record: which request it was used for, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyRecord {
@@ -116,10 +133,15 @@ fn unavailable(error: sqlx::Error) -> StoreError {
 
 /// The door to the database: reads go to a pool of connections, changes to the one committer.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store {
+    inner: Arc<Inner>,
+    lane: Lane,
+}
 
 struct Inner {
     readers: AnyPool,
+    /// Kept for what ends authority.
+    reserved: AnyPool,
     queue: Arc<committer::Queue>,
 }
 
@@ -128,20 +150,39 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be opened or does not promise full durability; [`StoreError::Corrupt`]
-    /// when its schema is not known.
+    /// when its schema is not known, or is behind and may not be migrated.
     pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         let target = connect::Target::new(settings)?;
         target.create_file()?;
         let mut writer = target.writer().await?;
-        migrate::migrate(&mut writer).await?;
-        let readers = target.readers().await?;
+        let mode = if settings.migrate { migrate::Mode::Apply } else { migrate::Mode::Check };
+        migrate::migrate(&mut writer, target.database(), mode).await?;
+        let (readers, reserved) = target.readers().await?;
         let queue = committer::start(target, writer);
-        Ok(Self(Arc::new(Inner { readers, queue })))
+        Ok(Self { inner: Arc::new(Inner { readers, reserved, queue }), lane: Lane::Common })
+    }
+
+    /// Bring the schema up to date and leave; the names of the migrations that were applied.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn migrate(settings: &StoreSettings) -> Result<Vec<&'static str>, StoreError> {
+        let target = connect::Target::new(settings)?;
+        target.create_file()?;
+        let mut writer = target.writer().await?;
+        migrate::migrate(&mut writer, target.database(), migrate::Mode::Apply).await
+    }
+
+    /// The same store by the way that is kept for what ends authority: a connection and a queue that no flood of other work
+    /// can fill.
+    #[must_use]
+    pub fn ending(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), lane: Lane::Ending }
     }
 
     /// Begin a list of changes; the name is for logs.
     pub fn begin(&self, name: &'static str) -> Tx {
-        Tx::new(name, Arc::clone(&self.0.queue))
+        Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
     /// Forget used tokens and idempotency keys past their time; how many. Never authority, so it needs no events.
@@ -149,29 +190,46 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].
     pub async fn forget(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.0.queue.forget(now)?.wait().await
+        self.inner.queue.forget(now)?.wait().await
     }
 
     /// Write what waits, fold the write-ahead log into the database and close every connection. Later changes and reads are
     /// refused as unavailable.
     pub async fn close(&self) {
-        self.0.queue.close().await;
-        self.0.readers.close().await;
+        self.inner.queue.close().await;
+        self.inner.readers.close().await;
+        self.inner.reserved.close().await;
     }
 
     async fn find<T>(
         &self,
-        query: Query<'static, sqlx::Any, AnyArguments>,
+        query: Question,
         read: fn(&AnyRow) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        query.fetch_optional(&self.0.readers).await.map_err(unavailable)?.as_ref().map(read).transpose()
+        let row = in_time(query.fetch_optional(self.readers())).await?;
+        row.as_ref().map(read).transpose()
     }
 
-    async fn list<T>(
-        &self,
-        query: Query<'static, sqlx::Any, AnyArguments>,
-        read: fn(&AnyRow) -> Result<T, StoreError>,
-    ) -> Result<Vec<T>, StoreError> {
-        query.fetch_all(&self.0.readers).await.map_err(unavailable)?.iter().map(read).collect()
+    async fn list<T>(&self, query: Question, read: fn(&AnyRow) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+        let rows = in_time(query.fetch_all(self.readers())).await?;
+        rows.iter().map(read).collect()
+    }
+
+    fn readers(&self) -> &AnyPool {
+        match self.lane {
+            Lane::Common => &self.inner.readers,
+            Lane::Ending => &self.inner.reserved,
+        }
     }
 }
+
+/// How long a read may take; the database itself gives up a little earlier, if it can be reached.
+const READ_PATIENCE: Duration = Duration::from_secs(6);
+
+async fn in_time<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    let late = |_| StoreError::Unavailable(format!("no answer within {} s", READ_PATIENCE.as_secs()));
+    tokio::time::timeout(READ_PATIENCE, read).await.map_err(late)?.map_err(unavailable)
+}
+
+/// A statement that reads, with its parameters.
+type Question = Query<'static, sqlx::Any, AnyArguments>;

@@ -1,16 +1,15 @@
 //! The probe: one row that exists to be written, so that readiness can ask whether anything can.
 
-use super::codec::rows;
+use super::codec::grouped;
 use super::tx::{Change, Expect, Statement};
 use super::{Store, StoreError};
 
 pub(super) const WRITE: Statement = Statement {
     table: "probe",
     expect: Expect::Any,
-    sql: concat!(
+    sql: grouped!(
         "-- probe.write
         UPDATE probe SET writes = probe.writes + 1 FROM ",
-        rows!(),
         " WHERE probe.id = CAST(v.value->>0 AS BIGINT)"
     ),
 };

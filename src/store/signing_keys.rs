@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx};
 use crate::domain::Timestamp;
@@ -13,25 +13,23 @@ const TABLE: &str = "signing_key";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- signing_keys.insert
         INSERT INTO signing_key (kid, state, algorithm, sealed, public_jwk, created_at, activates_at, retires_at)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, CAST(v.value->>5 AS BIGINT),
             CAST(v.value->>6 AS BIGINT), CAST(v.value->>7 AS BIGINT)
-        FROM ",
-        rows!()
+        FROM "
     ),
 };
 
 pub(super) const UPDATE: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- signing_keys.update
         UPDATE signing_key SET state = v.value->>2, sealed = v.value->>3, activates_at = CAST(v.value->>4 AS BIGINT),
             retires_at = CAST(v.value->>5 AS BIGINT)
         FROM ",
-        rows!(),
         " WHERE signing_key.kid = v.value->>0 AND signing_key.state = v.value->>1"
     ),
 };

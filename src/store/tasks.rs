@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, rows};
+use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{Store, StoreError, Tx, page};
 use crate::domain::{AgentId, Message, Task, TaskId, TaskRecord, TaskState, Timestamp, Ttl};
@@ -12,28 +12,26 @@ const TABLE: &str = "task";
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
-        "-- tasks.insert
+    sql: grouped!(
+"-- tasks.insert
         INSERT INTO task (id, agent_id, identity, purpose, kind, beneficiary, refs, message, ceiling, opened_at, ends_at,
             heartbeat, heard_at, state, cause, ended_at, due_at)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, v.value->>5, v.value->>6, v.value->>7,
             v.value->>8, CAST(v.value->>9 AS BIGINT), CAST(v.value->>10 AS BIGINT), CAST(v.value->>11 AS BIGINT),
             CAST(v.value->>12 AS BIGINT), v.value->>13, v.value->>14, CAST(v.value->>15 AS BIGINT),
             CAST(v.value->>16 AS BIGINT)
-        FROM ",
-        rows!()
-    ),
+        FROM "
+),
 };
 
 pub(super) const UPDATE: Statement = Statement {
     table: TABLE,
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- tasks.update
         UPDATE task SET state = v.value->>2, cause = v.value->>3, ended_at = CAST(v.value->>4 AS BIGINT),
             heard_at = CAST(v.value->>5 AS BIGINT), due_at = CAST(v.value->>6 AS BIGINT)
         FROM ",
-        rows!(),
         " WHERE task.id = v.value->>0 AND task.state = v.value->>1"
     ),
 };
@@ -41,10 +39,9 @@ pub(super) const UPDATE: Statement = Statement {
 pub(super) const CHECK: Statement = Statement {
     table: TABLE,
     expect: Expect::Seen,
-    sql: concat!(
+    sql: grouped!(
         "-- tasks.check
         SELECT v.value->>0 AS id FROM ",
-        rows!(),
         " WHERE EXISTS (SELECT 1 FROM task WHERE task.id = v.value->>0 AND task.state = v.value->>1)"
     ),
 };

@@ -1,18 +1,17 @@
 //! Used tokens: a token's key is written once, so that nobody uses it twice.
 
 use super::Tx;
-use super::codec::rows;
+use super::codec::grouped;
 use super::tx::{Change, Expect, Statement};
 use crate::domain::{Digest, Timestamp};
 
 pub(super) const INSERT: Statement = Statement {
     table: "token_seen",
     expect: Expect::Each,
-    sql: concat!(
+    sql: grouped!(
         "-- tokens_seen.insert
         INSERT INTO token_seen (token_key, at, keep_until)
-        SELECT v.value->>0, CAST(v.value->>1 AS BIGINT), CAST(v.value->>2 AS BIGINT) FROM ",
-        rows!()
+        SELECT v.value->>0, CAST(v.value->>1 AS BIGINT), CAST(v.value->>2 AS BIGINT) FROM "
     ),
 };
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::codec::{Columns, Rows};
-use super::committer::Queue;
+use super::codec::{Columns, Database, Grouped, Rows};
+use super::committer::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency, leases,
     probe, signing_keys, tasks, tokens_seen,
@@ -27,7 +27,7 @@ pub(super) struct Statement {
     /// The table it is about, for conflicts.
     pub(super) table: &'static str,
     /// Its text; the rows are its one parameter.
-    pub(super) sql: &'static str,
+    pub(super) sql: Grouped,
     /// What its answer means.
     pub(super) expect: Expect,
 }
@@ -92,9 +92,10 @@ pub(super) struct UsageLimit {
 }
 
 /// What a transaction wants: rows by statement, and what must be true when they are written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct List {
     pub(super) name: &'static str,
+    database: Database,
     changes: Vec<(Change, Rows)>,
     pub(super) control: Option<Control>,
     pub(super) usage: Vec<UsageChange>,
@@ -104,6 +105,10 @@ pub(super) struct List {
 }
 
 impl List {
+    const fn new(name: &'static str, database: Database) -> Self {
+        Self { name, database, changes: Vec::new(), control: None, usage: Vec::new(), limits: Vec::new(), alone: false }
+    }
+
     /// The rows of one kind of change.
     pub(super) fn rows(&self, change: Change) -> Option<&Rows> {
         self.changes.iter().find(|(kind, _)| *kind == change).map(|(_, rows)| rows)
@@ -121,7 +126,7 @@ impl List {
             return;
         }
         // Room for what is usual: a row of some 600 bytes, and half a dozen events.
-        let mut rows = Rows::with_room(if change == Change::Event { 6144 } else { 896 });
+        let mut rows = Rows::with_room(self.database, if change == Change::Event { 6144 } else { 896 });
         rows.row(fill);
         self.changes.push((change, rows));
     }
@@ -149,11 +154,12 @@ impl List {
 pub struct Tx {
     pub(super) list: List,
     queue: Arc<Queue>,
+    lane: Lane,
 }
 
 impl Tx {
-    pub(super) fn new(name: &'static str, queue: Arc<Queue>) -> Self {
-        Self { list: List { name, ..List::default() }, queue }
+    pub(super) fn new(name: &'static str, queue: Arc<Queue>, lane: Lane) -> Self {
+        Self { list: List::new(name, queue.database), queue, lane }
     }
 
     /// Commit only if the agent then has at most so many live leases (minting or live) and pending access requests. A list
@@ -178,7 +184,7 @@ impl Tx {
 
     /// Make changes durable that are not about authority: the probe.
     pub(super) fn commit_without_facts(self) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
-        let answer = self.queue.send(self.list);
+        let answer = self.queue.send(self.lane, self.list);
         async move { answer?.wait().await }
     }
 }

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use sqlx::AnyConnection;
 
 use super::StoreError;
-use super::codec::{Reader, Rows, rows};
+use super::codec::{Database, Grouped, Reader, Rows, grouped};
 use super::group::{Failure, failure};
 use super::tx::List;
 
 const TABLE: &str = "agent_usage";
 
-const UPDATE: &str = concat!(
+const UPDATE: Grouped = grouped!(
     "-- usage.update
     UPDATE agent_usage SET
         live_leases = CASE WHEN agent_usage.live_leases + CAST(v.value->>1 AS BIGINT) < 0 THEN 0
@@ -20,22 +20,20 @@ const UPDATE: &str = concat!(
         pending_requests = CASE WHEN agent_usage.pending_requests + CAST(v.value->>2 AS BIGINT) < 0 THEN 0
             ELSE agent_usage.pending_requests + CAST(v.value->>2 AS BIGINT) END
     FROM ",
-    rows!(),
-    " WHERE agent_usage.agent_id = v.value->>0 RETURNING agent_id, live_leases, pending_requests"
+    " WHERE agent_usage.agent_id = v.value->>0 RETURNING agent_usage.agent_id, agent_usage.live_leases, agent_usage.pending_requests"
 );
 
-const INSERT: &str = concat!(
+const INSERT: Grouped = grouped!(
     "-- usage.insert
     INSERT INTO agent_usage (agent_id, live_leases, pending_requests)
-    SELECT v.value->>0, CAST(v.value->>1 AS BIGINT), CAST(v.value->>2 AS BIGINT) FROM ",
-    rows!()
+    SELECT v.value->>0, CAST(v.value->>1 AS BIGINT), CAST(v.value->>2 AS BIGINT) FROM "
 );
 
 /// Live leases and pending requests.
 type Counts = (i64, i64);
 
 /// Add up what the lists of a group change, write it, and hold it against their limits.
-pub(super) async fn apply(connection: &mut AnyConnection, lists: &[&List]) -> Result<(), Failure> {
+pub(super) async fn apply(connection: &mut AnyConnection, database: Database, lists: &[&List]) -> Result<(), Failure> {
     let mut changes: BTreeMap<&str, Counts> = BTreeMap::new();
     for change in lists.iter().flat_map(|list| &list.usage) {
         let sum = changes.entry(change.agent.as_str()).or_default();
@@ -44,7 +42,7 @@ pub(super) async fn apply(connection: &mut AnyConnection, lists: &[&List]) -> Re
     if changes.is_empty() {
         return Ok(());
     }
-    let totals = write(connection, &changes).await?;
+    let totals = write(connection, database, &changes).await?;
     for list in lists {
         check(list, &totals)?;
     }
@@ -53,22 +51,23 @@ pub(super) async fn apply(connection: &mut AnyConnection, lists: &[&List]) -> Re
 
 async fn write(
     connection: &mut AnyConnection,
+    database: Database,
     changes: &BTreeMap<&str, Counts>,
 ) -> Result<BTreeMap<String, Counts>, Failure> {
-    let mut rows = Rows::default();
+    let mut rows = Rows::with_room(database, 1024);
     for (agent, change) in changes {
         rows.row(|row| {
             row.text(agent).int(change.0).int(change.1);
         });
     }
-    let query = sqlx::query(UPDATE).bind(Rows::parameter(std::iter::once(&rows)));
+    let query = Rows::query(&UPDATE, database, std::iter::once(&rows));
     let answer = query.fetch_all(&mut *connection).await.map_err(|error| failure(TABLE, &error))?;
     let mut totals = BTreeMap::new();
     for row in &answer {
         let row = Reader::new(TABLE, row);
         totals.insert(row.text("agent_id")?.to_owned(), (row.int("live_leases")?, row.int("pending_requests")?));
     }
-    let mut missing = Rows::default();
+    let mut missing = Rows::with_room(database, 64);
     for (agent, change) in changes {
         if !totals.contains_key(*agent) {
             let first = (change.0.max(0), change.1.max(0));
@@ -79,7 +78,7 @@ async fn write(
         }
     }
     if missing.count() > 0 {
-        let query = sqlx::query(INSERT).bind(Rows::parameter(std::iter::once(&missing)));
+        let query = Rows::query(&INSERT, database, std::iter::once(&missing));
         query.execute(connection).await.map_err(|error| failure(TABLE, &error))?;
     }
     Ok(totals)

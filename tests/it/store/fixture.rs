@@ -200,7 +200,7 @@ impl Fixture {
 }
 
 pub(super) fn url(folder: &tempfile::TempDir) -> String {
-    format!("sqlite:{}", folder.path().join("hallpass.db").display())
+    crate::support::database::url(folder.path())
 }
 
 pub(super) async fn open(folder: &tempfile::TempDir) -> Store {

@@ -1,4 +1,4 @@
-//! The whole broker in one process: real router, real SQLite file, real policy bundle and real tokens; only the clock stands
+//! The whole broker in one process: real router, real database, real policy bundle and real tokens; only the clock stands
 //! still until it is moved, and the sandbox backend remembers what it honours.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use hallpass::http::{HttpState, Peer, RequestIds, router};
 use hallpass::identity::Verifiers;
 use hallpass::minter::{BackendSettings, MinterDeps, Minters, SandboxBackend};
 use hallpass::policy::{Bundle, PolicyEngine};
-use hallpass::store::{Store, StoreSettings};
+use hallpass::store::Store;
 use hallpass::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use hallpass::sys::{Clock, Entropy, HttpClient, ManualClock, SecretString, SystemEntropy, sha256};
 use http::{HeaderMap, Request, StatusCode};
@@ -320,8 +320,7 @@ async fn build(
     clock: &Arc<ManualClock>,
     sandbox: &Arc<SandboxBackend>,
 ) -> Broker {
-    let store =
-        Store::open(&StoreSettings::new(format!("sqlite:{}", dir.join("hallpass.db").display()))).await.unwrap();
+    let store = Store::open(&super::database::settings(dir)).await.unwrap();
     let jwks = dir.join("jwks.json").display().to_string();
     let issuers = [
         settings(&format!(

@@ -1,8 +1,10 @@
 //! What several tests need: an identity provider whose behaviour tests decide, the whole broker in one process with kinds of
 //! callers at its door, and the broker as a process of its own.
 
+pub(crate) mod database;
 pub(crate) mod harness;
 pub(crate) mod idp;
 pub(crate) mod loopback;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod wire;

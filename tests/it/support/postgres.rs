@@ -1,0 +1,227 @@
+//! A PostgreSQL server of the tests' own: made in a folder that goes away, on a socket and a loopback port, with the durability
+//! that the broker insists on. It ends with the process that started it.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Longest that a server may take to start or stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server, running or stopped.
+pub(crate) struct Server {
+    folder: PathBuf,
+    port: u16,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    process: Option<Child>,
+    /// The databases made so far, by what they are for.
+    databases: BTreeMap<String, String>,
+}
+
+/// The one that most tests share.
+pub(crate) fn shared() -> &'static Server {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    SHARED.get_or_init(Server::start)
+}
+
+impl Server {
+    /// Make one and start it.
+    pub(crate) fn start() -> Self {
+        remove_left_overs();
+        let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{}", std::process::id(), free_port()));
+        std::fs::create_dir(&folder).unwrap();
+        if is_root() {
+            run(Command::new("chown").arg("postgres:postgres").arg(&folder));
+        }
+        let data = folder.join("data");
+        run(as_postgres(None, &program("initdb")).arg("-D").arg(&data).args([
+            "--username=hallpass",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        ]));
+        let server = Self { folder, port: free_port(), state: Mutex::default() };
+        server.resume();
+        server
+    }
+
+    /// Start it again after a stop.
+    pub(crate) fn resume(&self) {
+        let data = self.folder.join("data");
+        let log = self.folder.join("log");
+        let mut command = as_postgres(Some("QUIT"), &program("postgres"));
+        command.arg("-D").arg(&data).arg("-k").arg(&self.folder).arg("-p").arg(self.port.to_string());
+        for set in [
+            "listen_addresses=127.0.0.1",
+            "max_connections=400",
+            "shared_buffers=64MB",
+            "max_wal_size=512MB",
+            "wal_level=replica",
+        ] {
+            command.arg("-c").arg(set);
+        }
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.state().process = Some(spawn_for_life(command));
+        let since = Instant::now();
+        while !self.answers() {
+            assert!(since.elapsed() < PATIENCE, "PostgreSQL does not start: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stop it as a crash would (`SIGQUIT`: immediate shutdown, recovery at the next start).
+    pub(crate) fn crash(&self) {
+        let Some(mut process) = self.state().process.take() else { return };
+        run(Command::new("kill").arg("-QUIT").arg(process.id().to_string()));
+        process.wait().unwrap();
+    }
+
+    fn answers(&self) -> bool {
+        let mut ask = Command::new(program("pg_isready"));
+        ask.arg("-q").arg("-h").arg(&self.folder).arg("-p").arg(self.port.to_string()).arg("-d").arg("postgres");
+        ask.status().unwrap().success()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The port on 127.0.0.1, for whoever puts something between.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a database of its own for a purpose, e.g. a test's folder; made when it is first asked for.
+    pub(crate) fn url(&self, purpose: &str) -> String {
+        self.url_by(purpose, self.port)
+    }
+
+    /// The same, reached through another port.
+    pub(crate) fn url_by(&self, purpose: &str, port: u16) -> String {
+        format!("postgres://hallpass@127.0.0.1:{port}/{}?sslmode=disable", self.database(purpose))
+    }
+
+    fn database(&self, purpose: &str) -> String {
+        let mut state = self.state();
+        if let Some(name) = state.databases.get(purpose) {
+            return name.clone();
+        }
+        let name = format!("test_{}", state.databases.len());
+        state.databases.insert(purpose.to_owned(), name.clone());
+        drop(state);
+        self.sql("postgres", &format!("create database {name}"));
+        name
+    }
+
+    /// Run statements in the database of a purpose, as somebody behind the broker's back would; what they answer, one row a
+    /// line.
+    pub(crate) fn query(&self, purpose: &str, statements: &str) -> String {
+        let database = self.database(purpose);
+        self.sql(&database, statements)
+    }
+
+    fn sql(&self, database: &str, statements: &str) -> String {
+        let mut psql = Command::new(program("psql"));
+        psql.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "hallpass",
+            "-d",
+            database,
+            "-c",
+            statements,
+        ]);
+        psql.arg("-h").arg(&self.folder).arg("-p").arg(self.port.to_string());
+        run(&mut psql)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.crash();
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+const PREFIX: &str = "hallpass-postgres-";
+
+/// Remove the folders of servers whose process was killed before it could.
+fn remove_left_overs() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|owner| !Path::new("/proc").join(owner).exists()) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
+}
+
+/// A command that does not run as root, which PostgreSQL refuses; it gets a signal when whoever started it is gone.
+fn as_postgres(at_death: Option<&str>, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    if let Some(signal) = at_death {
+        command.arg("--pdeathsig").arg(signal);
+    }
+    command.arg(program);
+    command
+}
+
+/// Start a process that lives as long as this one: the signal at death follows the thread, so the thread must stay.
+fn spawn_for_life(mut command: Command) -> Child {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        sender.send(command.spawn().unwrap()).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    receiver.recv().unwrap()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A program of PostgreSQL; Debian keeps most of them off the path.
+fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let mut versions: Vec<PathBuf> = installed.map(|entry| entry.path().join("bin")).collect();
+        versions.retain(|folder| folder.join("initdb").exists());
+        versions.sort();
+        versions.pop().unwrap_or_default()
+    });
+    folder.join(name)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
