@@ -1,8 +1,8 @@
 //! Drives the release executable over loopback HTTP and measures it: tasks with a credential, introspections and decisions, at
 //! 64 connections, with what the machine itself can do beside each, because only the ratio says something about the broker.
 //!
-//! `cargo bench --bench load -- [--seconds N] [--connections N] [--phases a1,a2,b,c] [--executable FILE]
-//! [--perf FILE]`; see docs/benchmarks.md.
+//! `cargo bench --bench load -- [--seconds N] [--connections N] [--phases a1,a2,b,c] [--store sqlite|postgres]
+//! [--replicas N] [--executable FILE] [--perf FILE]`; see docs/benchmarks.md.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,6 +23,8 @@
 #[path = "../../tests/it/support/loopback.rs"]
 mod loopback;
 mod machine;
+#[path = "../../tests/it/support/postgres.rs"]
+mod postgres;
 #[path = "../../tests/it/support/process.rs"]
 mod process;
 mod start;
@@ -53,6 +55,10 @@ struct Options {
     phases: Vec<String>,
     executable: PathBuf,
     perf: Option<String>,
+    /// Whether on PostgreSQL.
+    postgres: bool,
+    /// How many replicas share the load.
+    replicas: usize,
 }
 
 impl Options {
@@ -66,6 +72,8 @@ impl Options {
             phases: value("--phases").unwrap_or("a1,a2,b,c".into()).split(',').map(str::to_owned).collect(),
             executable: value("--executable").unwrap_or(env!("CARGO_BIN_EXE_hallpass").into()).into(),
             perf: value("--perf"),
+            postgres: value("--store").is_some_and(|store| store == "postgres"),
+            replicas: number("--replicas", 1).clamp(1, 9) as usize,
         }
     }
 }
@@ -111,12 +119,18 @@ async fn main() {
     let options = Options::read();
     let executable = options.executable.as_path();
     start::report(executable).await;
-    let stage = Stage::new(AGENTS);
+    let server = options.postgres.then(postgres::Server::start);
+    let stage = Stage::on(server.as_ref().map(|server| server.url("bench")), AGENTS);
     let limits = Limits::measure(stage.folder.path());
     limits.print();
-    let mut broker = stage.start(executable);
-    stage.ready().await;
-    println!("idle           {:.1} MB resident", resident_kib(broker.id()) as f64 / 1024.0);
+    let mut fleet = Fleet::start(&stage, executable, options.replicas).await;
+    println!(
+        "{:<15}{} x {}, {:.1} MB resident idle",
+        "brokers",
+        options.replicas,
+        if options.postgres { "PostgreSQL" } else { "SQLite" },
+        fleet.resident_kib() as f64 / 1024.0
+    );
     println!(
         "\n{:<22}{:>10}{:>9}{:>9}{:>12}{:>12}{:>9}",
         "phase", "per s", "p50 ms", "p99 ms", "broker µs", "load µs", "RSS MB"
@@ -126,9 +140,9 @@ async fn main() {
         for phase in &options.phases {
             let (what, mut scripts, repeats) = scripts(phase, &stage, &options).await;
             let warm: Vec<_> = scripts.iter_mut().map(warm_up).collect();
-            drive(&stage, warm, Duration::from_secs(2), broker.id(), true).await;
-            let perf = options.perf.as_ref().map(|file| machine::perf(broker.id(), file, options.seconds));
-            let measured = drive(&stage, scripts, Duration::from_secs(options.seconds), broker.id(), repeats).await;
+            drive(&fleet, warm, Duration::from_secs(2), true).await;
+            let perf = options.perf.as_ref().map(|file| machine::perf(fleet.brokers[0].id(), file, options.seconds));
+            let measured = drive(&fleet, scripts, Duration::from_secs(options.seconds), repeats).await;
             if let Some(mut perf) = perf {
                 perf.wait().unwrap();
             }
@@ -136,8 +150,38 @@ async fn main() {
         }
     };
     local.run_until(run).await;
-    broker.kill().unwrap();
-    broker.wait().unwrap();
+    for broker in &mut fleet.brokers {
+        broker.kill().unwrap();
+        broker.wait().unwrap();
+    }
+}
+
+/// The replicas under load.
+struct Fleet {
+    brokers: Vec<std::process::Child>,
+    addresses: Vec<std::net::SocketAddr>,
+}
+
+impl Fleet {
+    async fn start(stage: &Stage, executable: &std::path::Path, replicas: usize) -> Self {
+        let mut fleet = Self { brokers: vec![stage.start(executable)], addresses: vec![stage.address] };
+        stage.ready().await;
+        for number in 1..replicas {
+            let name = format!("replica-{number}");
+            fleet.addresses.push(stage.add_replica(&name));
+            fleet.brokers.push(stage.start_replica(executable, &name));
+            stage.ready_at(fleet.addresses[number]).await;
+        }
+        fleet
+    }
+
+    fn cpu_millis(&self) -> f64 {
+        self.brokers.iter().map(|broker| cpu_millis(Some(broker.id()))).sum()
+    }
+
+    fn resident_kib(&self) -> u64 {
+        self.brokers.iter().map(|broker| resident_kib(broker.id())).sum()
+    }
 }
 
 /// A few requests of a script that are spent before the clock runs.
@@ -199,12 +243,12 @@ async fn scripts(phase: &str, stage: &Stage, options: &Options) -> (&'static str
 }
 
 /// Send every script on a connection of its own, until the time is over or all is sent.
-async fn drive(stage: &Stage, scripts: Vec<Script>, time: Duration, broker: u32, repeats: bool) -> Measured {
-    let (broker_before, own_before) = (cpu_millis(Some(broker)), cpu_millis(None));
+async fn drive(fleet: &Fleet, scripts: Vec<Script>, time: Duration, repeats: bool) -> Measured {
+    let (broker_before, own_before) = (fleet.cpu_millis(), cpu_millis(None));
     let start = Instant::now();
     let out_of_requests = Rc::new(Cell::new(false));
-    let connections = scripts.into_iter().map(|script| {
-        let (address, out) = (stage.address, Rc::clone(&out_of_requests));
+    let connections = scripts.into_iter().enumerate().map(|(number, script)| {
+        let (address, out) = (fleet.addresses[number % fleet.addresses.len()], Rc::clone(&out_of_requests));
         tokio::task::spawn_local(async move {
             let mut wire = Wire::connect(address).await.unwrap();
             let mut waits = Vec::with_capacity(script.requests.len().max(1024));
@@ -233,9 +277,9 @@ async fn drive(stage: &Stage, scripts: Vec<Script>, time: Duration, broker: u32,
         answers: waits_us.len(),
         seconds: start.elapsed().as_secs_f64(),
         waits_us,
-        broker_millis: cpu_millis(Some(broker)) - broker_before,
+        broker_millis: fleet.cpu_millis() - broker_before,
         own_millis: cpu_millis(None) - own_before,
-        resident_kib: resident_kib(broker),
+        resident_kib: fleet.resident_kib(),
     }
 }
 

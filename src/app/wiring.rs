@@ -44,7 +44,7 @@ impl Default for World {
 /// What cannot be built, and why, for people.
 pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
     let bundle = load_bundle(&config.policy.folder)?;
-    let store = Store::open(&StoreSettings::new(&config.store.url)).await.with_context(|| "opening the store")?;
+    let store = Store::open(&store_settings(config)?).await.with_context(|| "opening the store")?;
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
     let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
@@ -91,6 +91,21 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
     .await
     .context("starting the broker")?;
     Ok(broker)
+}
+
+/// How to open the store.
+///
+/// # Errors
+/// When its password cannot be read.
+pub fn store_settings(config: &Config) -> anyhow::Result<StoreSettings> {
+    let section = &config.store;
+    let password = section.password.as_ref().map(SecretRef::read).transpose();
+    Ok(StoreSettings {
+        url: section.url.clone(),
+        password: password.map_err(|why| anyhow!("[store] password: {why}"))?,
+        read_connections: section.read_connections,
+        migrate: section.migrate.unwrap_or(!section.is_shared()),
+    })
 }
 
 /// Load the policy bundle; warnings go to the log.

@@ -9,10 +9,12 @@ use super::output::print;
 use super::session::system_ids;
 use crate::app::config::{Config, Overrides};
 use crate::app::telemetry::escape;
+use crate::app::wiring;
 use crate::domain::{CatalogueEntry, Scope};
 use crate::identity::IssuerState;
 use crate::minter::{MintOrder, Minters};
 use crate::policy::Bundle;
+use crate::store::{Store, StoreSettings};
 use crate::sys::keys::Kek;
 use crate::sys::{Clock, SystemClock};
 
@@ -87,6 +89,15 @@ fn resource_servers(config: &Config) -> Finding {
 
 /// Open what is there; a database that is not there yet would be made at start, and is not made here.
 async fn database(config: &Config) -> Finding {
+    if config.store.is_shared() {
+        let fix = "check [store], that the database is reached and PostgreSQL 15 or later, and run `hallpass migrate`";
+        let settings = wiring::store_settings(config).map(|settings| StoreSettings { migrate: false, ..settings });
+        let opened = match settings {
+            Ok(settings) => Store::open(&settings).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why.to_string()),
+        };
+        return finding("database", opened.map(|_| "PostgreSQL, schema up to date".to_owned()), fix);
+    }
     let file = config.store.url.strip_prefix("sqlite:").unwrap_or(&config.store.url);
     let fix = "check [store] url and [server] data_dir, and that this user may write there";
     if !Path::new(file).exists() {
@@ -99,7 +110,7 @@ async fn database(config: &Config) -> Finding {
         };
         return finding("database", found, fix);
     }
-    let opened = crate::store::Store::open(&crate::store::StoreSettings::new(&config.store.url)).await;
+    let opened = Store::open(&StoreSettings::new(&config.store.url)).await;
     finding("database", opened.map(|_| file.to_owned()).map_err(|error| error.to_string()), fix)
 }
 

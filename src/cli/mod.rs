@@ -14,6 +14,7 @@ mod inbox;
 mod inspect;
 mod keys;
 mod lease;
+mod migrate;
 mod output;
 mod policy;
 mod refusal;
@@ -68,6 +69,8 @@ enum Command {
     Doctor,
     /// Start the broker
     Serve,
+    /// Bring the database's schema up to date, before the replicas of this version start
+    Migrate,
     /// Check the configuration
     Config {
         #[command(subcommand)]
@@ -168,6 +171,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Demo => demo::run().await,
         Command::Doctor => doctor::run(config.as_deref()).await,
         Command::Serve => serve::run(config.as_deref()).await,
+        Command::Migrate => migrate::run(config.as_deref()).await,
         Command::Config { command } => config::run(&command, config.as_deref()),
         Command::Policy { command } => policy::run(&command, &session),
         Command::Openapi => output::print(crate::http::openapi_document().trim_end()).map(|()| 0),

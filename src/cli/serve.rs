@@ -57,7 +57,7 @@ pub(crate) async fn start(config: &Config, world: World, ready: impl FnOnce() ->
 }
 
 /// Everything the server writes is in here, for its user only.
-fn make_data_folder(folder: &Path) -> Result<(), Failure> {
+pub(super) fn make_data_folder(folder: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
         Failure::new(Exit::Failure, format!("the data folder {} cannot be made: {error}", folder.display()))

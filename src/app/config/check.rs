@@ -26,13 +26,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        if !self.store.url.starts_with("sqlite:") || self.store.url.contains(['?', '#', '%', '@']) {
-            // The URL itself is not repeated: one for another database would hold a password.
-            found.push(
-                "store.url must be `sqlite:` and the path of a file without `?`, `#`, `%` or `@`, e.g. \"sqlite:hallpass.db\""
-                    .to_owned(),
-            );
-        }
+        self.check_store(&mut found);
         found
     }
 
@@ -83,13 +77,7 @@ impl Config {
             return;
         };
         let fits = Url::parse(text).is_ok_and(|url| {
-            let loopback = match url.host() {
-                Some(url::Host::Domain(name)) => name == "localhost",
-                Some(url::Host::Ipv4(address)) => address.is_loopback(),
-                Some(url::Host::Ipv6(address)) => address.is_loopback(),
-                None => false,
-            };
-            (url.scheme() == "https" || (url.scheme() == "http" && loopback))
+            (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)))
                 && url.query().is_none()
                 && url.fragment().is_none()
                 && url.username().is_empty()
@@ -99,6 +87,50 @@ impl Config {
             found.push(
                 "server.public_url must be an https URL without query, fragment or credentials, e.g. \
                  \"https://hallpass.acme.example\" (http only for a loopback address)"
+                    .to_owned(),
+            );
+        }
+    }
+
+    /// The URL itself is never repeated: one that should not hold a password may.
+    fn check_store(&self, found: &mut Vec<String>) {
+        let store = &self.store;
+        if !(1..=64).contains(&store.read_connections) {
+            found.push(format!("store.read_connections = {} is not within 1 to 64", store.read_connections));
+        }
+        if !store.is_shared() {
+            if !store.url.starts_with("sqlite:") || store.url.contains(['?', '#', '%', '@']) {
+                found.push(
+                    "store.url must be `sqlite:` and the path of a file without `?`, `#`, `%` or `@`, e.g. \
+                     \"sqlite:hallpass.db\", or `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full`"
+                        .to_owned(),
+                );
+            }
+            if store.password.is_some() {
+                found.push("store.password is for PostgreSQL; remove it, a file is protected by its mode".to_owned());
+            }
+            return;
+        }
+        let Ok(url) = Url::parse(&store.url) else {
+            found.push(
+                "store.url is not a URL; write `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full`".to_owned(),
+            );
+            return;
+        };
+        if url.password().is_some() {
+            found.push(
+                "store.url holds a password, and URLs end up in logs; take it out and say where it is with \
+                 store.password = { file = … } or { env = … }"
+                    .to_owned(),
+            );
+        }
+        let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let asked = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let here = asked("host").is_some_and(|host| host.starts_with('/')) || is_loopback(&url);
+        if !here && asked("sslmode") != Some("verify-full") {
+            found.push(
+                "store.url leads to another machine, so it needs sslmode=verify-full (and sslrootcert=FILE unless the \
+                 machine's certificate authorities vouch for the database)"
                     .to_owned(),
             );
         }
@@ -147,6 +179,9 @@ impl Config {
         if let Err(why) = self.keys.kek.read() {
             found.push(format!("keys.kek: {why}; make one with `hallpass keys generate-kek FILE`"));
         }
+        if let Some(Err(why)) = self.store.password.as_ref().map(super::SecretRef::read) {
+            found.push(format!("store.password: {why}"));
+        }
         for server in &self.resource_servers {
             let id = server.id.escape_debug();
             match server.secret.read() {
@@ -160,4 +195,12 @@ impl Config {
         }
         found
     }
+}
+
+/// Whether a URL's host is this machine by name or address.
+fn is_loopback(url: &Url) -> bool {
+    // Of a scheme that is not the web's the host is not read as an address.
+    let host = url.host_str().unwrap_or_default();
+    host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

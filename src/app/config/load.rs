@@ -87,6 +87,7 @@ impl Config {
             tls.key_file = folder.join(&tls.key_file);
         }
         self.keys.kek = self.keys.kek.clone().below(folder);
+        self.store.password = self.store.password.take().map(|password| password.below(folder));
         for server in &mut self.resource_servers {
             server.secret = server.secret.clone().below(folder);
         }

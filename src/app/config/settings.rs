@@ -97,13 +97,29 @@ pub struct TlsSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSection {
-    /// `sqlite:PATH`, relative to the data folder.
+    /// `sqlite:PATH`, relative to the data folder; or `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full`, without a
+    /// password.
     pub url: String,
+    /// Where PostgreSQL's password is, if it wants one.
+    pub password: Option<SecretRef>,
+    /// Connections for reading; one more writes, and one more reads for what ends authority.
+    pub read_connections: u32,
+    /// Whether the server brings the schema up to date when it starts. When absent: yes for a file, no for PostgreSQL, where
+    /// `hallpass migrate` does it once before the replicas start.
+    pub migrate: Option<bool>,
 }
 
 impl Default for StoreSection {
     fn default() -> Self {
-        Self { url: "sqlite:hallpass.db".to_owned() }
+        Self { url: "sqlite:hallpass.db".to_owned(), password: None, read_connections: 4, migrate: None }
+    }
+}
+
+impl StoreSection {
+    /// Whether it is a server that several replicas may share.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.url.starts_with("postgres://")
     }
 }
 

@@ -28,7 +28,9 @@ const TOKEN_SECS: i64 = 3600;
 /// The folder of a broker, and what its callers hold.
 pub(crate) struct Stage {
     pub(crate) folder: tempfile::TempDir,
+    /// Where the first replica listens, which is also what identity tokens are for.
     pub(crate) address: SocketAddr,
+    store: Option<String>,
     signer: Box<dyn JwsSigner>,
     secret: String,
 }
@@ -36,6 +38,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// A folder ready to be served, whose bundle has the shipped policies and agents `bench-0` to `bench-N` with high limits.
     pub(crate) fn new(agents: usize) -> Self {
+        Self::on(None, agents)
+    }
+
+    /// The same on a database server, which several replicas may share.
+    pub(crate) fn on(store: Option<String>, agents: usize) -> Self {
         let folder = tempfile::Builder::new().prefix("hallpass-").tempdir().unwrap();
         let address = free_address();
         let pair = jws::ES256.generate_key_pair().unwrap();
@@ -49,16 +56,30 @@ impl Stage {
         write(folder.path(), "jwks.json", &json!({ "keys": [public] }).to_string());
         write(folder.path(), "kek", &BASE64.encode(kek));
         write(folder.path(), "rs-secret", &secret);
-        write(folder.path(), "hallpass.toml", &configuration(address));
+        write(folder.path(), "hallpass.toml", &configuration(address, address, store.as_deref()));
         write_bundle(folder.path(), agents);
-        Self { folder, address, signer, secret }
+        Self { folder, address, store, signer, secret }
+    }
+
+    /// Write the configuration of one more replica, `NAME.toml`; where it will listen.
+    pub(crate) fn add_replica(&self, name: &str) -> SocketAddr {
+        let address = free_address();
+        let text = configuration(address, self.address, self.store.as_deref());
+        write(self.folder.path(), &format!("{name}.toml"), &text);
+        address
     }
 
     /// Start `hallpass serve` on the folder. Its log is appended to `log` there.
     pub(crate) fn start(&self, executable: &Path) -> Child {
+        self.start_replica(executable, "hallpass")
+    }
+
+    /// Start `hallpass serve` with the configuration of that name, and wait for nothing.
+    pub(crate) fn start_replica(&self, executable: &Path, name: &str) -> Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(executable);
-        command.arg("serve").current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.arg("serve").arg("--config").arg(format!("{name}.toml"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.env_clear().spawn().unwrap()
     }
 
@@ -67,21 +88,23 @@ impl Stage {
     /// # Panics
     /// With its log, when it does not become ready.
     pub(crate) async fn ready(&self) {
-        self.try_ready().await.unwrap_or_else(|| panic!("not ready: {}", self.log()));
+        self.ready_at(self.address).await;
     }
 
-    async fn try_ready(&self) -> Option<()> {
+    /// The same of the replica that listens there.
+    pub(crate) async fn ready_at(&self, address: SocketAddr) {
         let mut tries = tokio::time::interval(Duration::from_millis(2));
         let becoming = async {
             loop {
                 tries.tick().await;
-                let Ok(mut wire) = Wire::connect(self.address).await else { continue };
+                let Ok(mut wire) = Wire::connect(address).await else { continue };
                 if wire.send(&get("/readyz", "")).await.is_ok_and(|answer| answer.status == 200) {
                     return;
                 }
             }
         };
-        tokio::time::timeout(READY_WITHIN, becoming).await.ok()
+        let ready = tokio::time::timeout(READY_WITHIN, becoming).await;
+        assert!(ready.is_ok(), "not ready: {}", self.log());
     }
 
     /// The last lines it logged.
@@ -134,11 +157,14 @@ fn write(folder: &Path, name: &str, text: &str) {
     std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
 }
 
-fn configuration(address: SocketAddr) -> String {
+fn configuration(address: SocketAddr, public: SocketAddr, store: Option<&str>) -> String {
+    let store = store.map_or_else(String::new, |url| format!("[store]\nurl = \"{url}\"\nmigrate = true\n"));
     format!(
         r#"
+{store}
 [server]
 listen = "{address}"
+public_url = "http://{public}"
 insecure_loopback = true
 
 [keys]
