@@ -1,10 +1,10 @@
 # The table of contents of this repository: what can be done here, one line each. Longer work is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test house fmt lint docs deny bench kill9 tools dev demo clean-tools
+.PHONY: help run check test house fmt lint docs deny bench kill9 kill-replicas tools dev demo clean-tools
 
 help: ## List what can be done here
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: ## Install what is needed, build, and play the whole story once
 	scripts/install.sh build
@@ -38,6 +38,11 @@ bench: ## Measure the hot path on this machine
 kill9: ## Kill the broker under load, again and again, and look for what was lost (ROUNDS=10)
 	ROUNDS=$${ROUNDS:-10} cargo test --locked --test it durable:: -- --nocapture
 
+kill-replicas: ## Ten minutes of kill -9 against three replicas on PostgreSQL, every invariant watched (KILL_SECONDS=600)
+	cargo build --locked --release --bin hallpass
+	KILL_SECONDS=$${KILL_SECONDS:-600} KILL_EXECUTABLE=$(CURDIR)/target/release/hallpass \
+		cargo test --locked --test it kill_run:: -- --nocapture
+
 tools: ## Install what the checks need, nothing outside the system's packages and target/
 	scripts/install.sh check
 
@@ -47,5 +52,10 @@ dev: ## Start a broker to play with, on loopback with throw-away keys
 demo: ## Play the whole story once
 	cargo run --locked -- demo
 
-clean-tools: ## Remove what `make tools` put into target/ and tests/foreign/
+clean-kill-replicas: ## Ten minutes of kill -9 against three replicas on PostgreSQL, every invariant watched (KILL_SECONDS=600)
+	cargo build --locked --release --bin hallpass
+	KILL_SECONDS=$${KILL_SECONDS:-600} KILL_EXECUTABLE=$(CURDIR)/target/release/hallpass \
+		cargo test --locked --test it kill_run:: -- --nocapture
+
+tools: ## Remove what `make tools` put into target/ and tests/foreign/
 	rm -rf target/venv tests/foreign/node_modules

@@ -14,6 +14,7 @@ mod doors;
 mod durable;
 mod http;
 mod identity;
+mod kill_run;
 mod minter;
 mod openapi;
 mod policy;

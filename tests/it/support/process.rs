@@ -124,6 +124,12 @@ impl Stage {
         self.bearer(PEOPLE, "olga", &["hallpass-operators"])
     }
 
+    /// The `Authorization` of a person in these groups.
+    #[allow(dead_code, reason = "the load generator has no use for it")]
+    pub(crate) fn person(&self, name: &str, groups: &[&str]) -> String {
+        self.bearer(PEOPLE, name, groups)
+    }
+
     fn bearer(&self, issuer: &str, subject: &str, groups: &[&str]) -> String {
         let mut random = [0_u8; 12];
         SystemEntropy::default().fill(&mut random);
