@@ -169,7 +169,7 @@ impl Target {
 fn postgres_options(settings: &StoreSettings) -> Result<AnyConnectOptions, StoreError> {
     let refuse = |why: &str| StoreError::Unavailable(why.to_owned());
     let mut url = Url::parse(&settings.url).map_err(|_| refuse("store.url is not a URL"))?;
-    if url.password().is_some() {
+    if url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password") {
         return Err(refuse("store.url must not hold a password; name where it is in store.password"));
     }
     if let Some(password) = &settings.password {

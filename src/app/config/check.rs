@@ -117,15 +117,15 @@ impl Config {
             );
             return;
         };
-        if url.password().is_some() {
+        let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let asked = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        if url.password().is_some() || asked("password").is_some() {
             found.push(
                 "store.url holds a password, and URLs end up in logs; take it out and say where it is with \
                  store.password = { file = … } or { env = … }"
                     .to_owned(),
             );
         }
-        let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        let asked = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let here = asked("host").is_some_and(|host| host.starts_with('/')) || is_loopback(&url);
         if !here && asked("sslmode") != Some("verify-full") {
             found.push(

@@ -153,6 +153,37 @@ fn a_malformed_store_url_is_not_repeated() {
 }
 
 #[test]
+fn a_database_elsewhere_is_reached_by_verified_tls_and_with_a_password_that_is_somewhere_else() {
+    let folder = Folder::new();
+    let check = |store: &str| folder.check(&format!("{GOOD}\n[store]\n{store}\n"));
+    let refused = [
+        ("url = 'postgres://hallpass@db.acme.example/hallpass'", "sslmode=verify-full"),
+        ("url = 'postgres://hallpass@db.acme.example/hallpass?sslmode=require'", "sslmode=verify-full"),
+        ("url = 'postgres://hallpass@10.0.0.7:5432/hallpass?sslmode=disable'", "sslmode=verify-full"),
+        ("url = 'postgres://hallpass:sec-04-canary@127.0.0.1/hallpass'", "holds a password"),
+        ("url = 'postgres://hallpass@127.0.0.1/hallpass?password=sec-04-canary'", "holds a password"),
+        ("url = 'mysql://db/hallpass'", "store.url must be"),
+        ("read_connections = 0", "store.read_connections"),
+        ("password = { env = 'NOWHERE' }", "store.password is for PostgreSQL"),
+        ("url = 'postgres://hallpass@127.0.0.1/hallpass'\npassword = { env = 'NOT_SET_ANYWHERE' }", "NOT_SET_ANYWHERE"),
+    ];
+    for (store, says) in refused {
+        let (code, err) = check(store);
+        assert_eq!(code, 1, "{store}: {err}");
+        assert!(err.contains(says) && !err.contains("sec-04-canary"), "{store}: {err}");
+    }
+    for url in [
+        "postgres://hallpass@db.acme.example/hallpass?sslmode=verify-full&sslrootcert=/etc/db-ca.pem",
+        "postgres://hallpass@127.0.0.1:5432/hallpass",
+        "postgres://hallpass@[::1]/hallpass?sslmode=disable",
+        "postgres://hallpass@localhost/hallpass?host=/run/postgresql",
+    ] {
+        let (code, err) = check(&format!("url = '{url}'"));
+        assert_eq!(code, 0, "{url}: {err}");
+    }
+}
+
+#[test]
 fn the_shipped_policies_pass_their_tests() {
     let root = env!("CARGO_MANIFEST_DIR");
     let (code, out, err) = run(hallpass().args(["policy", "test"]).current_dir(root));

@@ -5,3 +5,4 @@ mod faults;
 mod fixture;
 mod groups;
 mod migrations;
+mod tls;

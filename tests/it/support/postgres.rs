@@ -34,12 +34,15 @@ pub(crate) fn shared() -> &'static Server {
 impl Server {
     /// Make one and start it.
     pub(crate) fn start() -> Self {
+        Self::start_after(|_| {})
+    }
+
+    /// The same, with more in its data folder first, e.g. other settings.
+    pub(crate) fn start_after(change: impl FnOnce(&Path)) -> Self {
         remove_left_overs();
         let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{}", std::process::id(), free_port()));
         std::fs::create_dir(&folder).unwrap();
-        if is_root() {
-            run(Command::new("chown").arg("postgres:postgres").arg(&folder));
-        }
+        give_away(&folder);
         let data = folder.join("data");
         run(as_postgres(None, &program("initdb")).arg("-D").arg(&data).args([
             "--username=hallpass",
@@ -48,6 +51,7 @@ impl Server {
             "--no-locale",
             "--no-sync",
         ]));
+        change(&data);
         let server = Self { folder, port: free_port(), state: Mutex::default() };
         server.resume();
         server
@@ -97,11 +101,6 @@ impl Server {
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    /// The port on 127.0.0.1, for whoever puts something between.
-    pub(crate) const fn port(&self) -> u16 {
-        self.port
     }
 
     /// The URL of a database of its own for a purpose, e.g. a test's folder; made when it is first asked for.
@@ -197,6 +196,14 @@ fn spawn_for_life(mut command: Command) -> Child {
         }
     });
     receiver.recv().unwrap()
+}
+
+/// Make a file the server's own, private one.
+pub(crate) fn give_away(path: &Path) {
+    run(Command::new("chmod").arg("u=rwX,go=").arg(path));
+    if is_root() {
+        run(Command::new("chown").arg("postgres:postgres").arg(path));
+    }
 }
 
 fn is_root() -> bool {
