@@ -8,13 +8,14 @@ use super::{read, settle};
 
 /// Which struct's fields a part of `config` in the chart's values is made of, and which of them the chart itself sets.
 const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
-    ("", "src/app/config/settings.rs", "Config", &["store", "dev", "path"]),
+    ("", "src/app/config/settings.rs", "Config", &["dev", "path"]),
     (
         "server",
         "src/app/config/settings.rs",
         "ServerSettings",
         &["listen", "tls", "insecure_loopback", "metrics_listen", "data_dir"],
     ),
+    ("store", "src/app/config/settings.rs", "StoreSection", &["url", "password", "migrate"]),
     ("keys", "src/app/config/settings.rs", "KeySettings", &["kek"]),
     ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),

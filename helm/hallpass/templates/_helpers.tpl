@@ -87,6 +87,7 @@ data_dir = "/var/lib/hallpass/data"
 [store]
 url = {{ include "hallpass.storeUrl" . | toRawJson }}
 password = { file = "/etc/hallpass/secrets/database-password" }
+{{- include "hallpass.tomlKeys" $values.config.store }}
 
 [keys]
 kek = { file = "/etc/hallpass/secrets/kek" }
