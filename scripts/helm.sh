@@ -21,6 +21,13 @@ render() { "$helm" template acme "$chart" --namespace broker --kube-version "$ku
 failed=0
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 grep -qx "appVersion: $version" "$chart/Chart.yaml" || { echo "$chart/Chart.yaml: appVersion is not $version, the version in Cargo.toml" >&2; failed=1; }
+# What the page tells people to write must be right as well.
+sed -n '/^```yaml$/,/^```$/{/^```/d;p}' docs/deploying.md >"$fresh/page-values"
+grep -q public_url "$fresh/page-values" || { echo "docs/deploying.md has lost its values" >&2; failed=1; }
+"$helm" lint --strict --quiet --kube-version "$kubernetes" "$chart" --values "$fresh/page-values"
+render --values "$fresh/page-values" --set policy.existingConfigMap= \
+    --set-file 'policy.files.agents/sre\.toml=policies/agents.toml' >"$fresh/page"
+grep -q 'path: "agents/sre.toml"' "$fresh/page" || { echo "docs/deploying.md: --set-file gives no such file" >&2; failed=1; }
 for values in helm/values/*.yaml; do
     name=$(basename "$values" .yaml)
     "$helm" lint --strict --quiet --kube-version "$kubernetes" "$chart" --values "$values"
