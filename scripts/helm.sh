@@ -22,6 +22,7 @@ failed=0
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -1)
 grep -qx "appVersion: $version" "$chart/Chart.yaml" || { echo "$chart/Chart.yaml: appVersion is not $version, the version in Cargo.toml" >&2; failed=1; }
 # What the page tells people to write must be right as well.
+# shellcheck disable=SC2016 # the backquotes are the page's
 sed -n '/^```yaml$/,/^```$/{/^```/d;p}' docs/deploying.md >"$fresh/page-values"
 grep -q public_url "$fresh/page-values" || { echo "docs/deploying.md has lost its values" >&2; failed=1; }
 "$helm" lint --strict --quiet --kube-version "$kubernetes" "$chart" --values "$fresh/page-values"
