@@ -74,7 +74,7 @@ fn the_chart_knows_every_key_and_says_what_its_comment_says() {
             match offered.remove(&key) {
                 None if own.contains(&key.as_str()) => {}
                 None => {
-                    wrong.push(format!("config.{section}: {path} has `{key}`; offer it, or list it as the chart's own"));
+                    wrong.push(format!("config.{section}: `{key}` of {path} is neither offered nor the chart's own"));
                 }
                 Some(_) if own.contains(&key.as_str()) => {
                     wrong.push(format!("config.{section}.{key} is offered, and listed as the chart's own"));
