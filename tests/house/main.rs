@@ -4,6 +4,7 @@
 #![cfg(test)]
 #![expect(clippy::string_slice, reason = "places come from searches in the same text, so they are boundaries")]
 
+mod chart;
 mod code;
 mod pages;
 mod sql;

@@ -1,6 +1,6 @@
 //! A secret in the configuration is where it is, never what it is.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -11,7 +11,8 @@ use crate::sys::SecretString;
 /// The longest secret that is read, in bytes.
 const MAX_SECRET_BYTES: usize = 16 * 1024;
 
-/// Where a secret is: `{ env = "NAME" }` or `{ file = "path" }`. A file must be readable by its owner only.
+/// Where a secret is: `{ env = "NAME" }` or `{ file = "path" }`. A file must be readable by its owner only, or belong to root
+/// and be readable by its group, which is how Kubernetes mounts a Secret for a process that is not root.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum SecretRef {
@@ -79,8 +80,9 @@ fn read_private(path: &Path) -> Result<String, String> {
     let why = |error: std::io::Error| format!("the file {} cannot be read: {error}", path.display());
     let mut file = std::fs::File::open(path).map_err(why)?;
     // Asked of the open file, so that nobody can swap it in between.
-    let mode = file.metadata().map_err(why)?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let status = file.metadata().map_err(why)?;
+    let mode = status.mode();
+    if mode & forbidden_bits(status.uid(), rustix::process::geteuid().as_raw()) != 0 {
         let path = path.display();
         return Err(format!(
             "others than its owner may use {path} (mode {:04o}): run `chmod 600 {path}`",
@@ -92,10 +94,29 @@ fn read_private(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
+/// What a secret file's mode may not allow. PostgreSQL has the same rule for its server's key: of a file that root lends us,
+/// the group is ours, and reading is all that it may do.
+const fn forbidden_bits(owner: u32, me: u32) -> u32 {
+    if owner == 0 && me != 0 { 0o037 } else { 0o077 }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::sys::ExposeSecret as _;
+
+    #[test]
+    fn only_a_file_that_root_lends_may_be_read_by_its_group() {
+        let fine = |mode: u32, owner, me| mode & forbidden_bits(owner, me) == 0;
+        assert!(fine(0o440, 0, 65532), "a Secret as Kubernetes mounts it");
+        assert!(fine(0o640, 0, 65532) && fine(0o600, 65532, 65532) && fine(0o400, 0, 0));
+        for mode in [0o444, 0o460, 0o450, 0o660, 0o641] {
+            assert!(!fine(mode, 0, 65532), "{mode:o}");
+        }
+        assert!(!fine(0o440, 65532, 65532) && !fine(0o440, 0, 0) && !fine(0o440, 1000, 65532));
+    }
 
     #[test]
     fn a_secret_file_that_others_may_read_is_refused() {

@@ -130,7 +130,7 @@ pub struct KeySettings {
     /// Where the key-encryption key is, under which the signing keys are kept: 32 bytes in base64, as
     /// `hallpass keys generate-kek` makes it.
     pub kek: SecretRef,
-    /// `ES256` or `EdDSA`.
+    /// `ES256` or `Ed25519`.
     #[serde(default = "es256")]
     pub algorithm: KeyAlgorithm,
     /// After how many days another key signs: 1 to 365.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{hallpass, run};
 
 /// A folder with a valid configuration and the shipped bundle.
-struct Folder(tempfile::TempDir);
+pub(super) struct Folder(pub(super) tempfile::TempDir);
 
 const GOOD: &str = r#"
 [server]
@@ -39,7 +39,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         copy(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies")), &folder.0.path().join("policies"));
         // Only what the `jwt` backend serves; the sandbox exists in `dev` alone.

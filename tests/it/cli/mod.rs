@@ -3,6 +3,7 @@
 mod config;
 mod dev;
 mod exec;
+mod helm;
 mod secrets;
 
 use std::io::{BufRead as _, BufReader, Read as _};

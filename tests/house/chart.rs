@@ -1,0 +1,148 @@
+//! The chart says of a key of `hallpass.toml` what its doc comment says, knows every key, and lets nothing else in. A new
+//! key is either offered in `helm/hallpass/values.schema.json` or listed here as the chart's own affair.
+
+use serde_json::Value;
+
+use super::text::leading_name;
+use super::{read, settle};
+
+/// Which struct's fields a part of `config` in the chart's values is made of, and which of them the chart itself sets.
+const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
+    ("", "src/app/config/settings.rs", "Config", &["dev", "path"]),
+    (
+        "server",
+        "src/app/config/settings.rs",
+        "ServerSettings",
+        &["listen", "tls", "insecure_loopback", "metrics_listen", "data_dir"],
+    ),
+    ("store", "src/app/config/settings.rs", "StoreSection", &["url", "password", "migrate"]),
+    ("keys", "src/app/config/settings.rs", "KeySettings", &["kek"]),
+    ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
+    ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
+    ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),
+    ("issuers", "src/identity/settings.rs", "IssuerSettings", &[]),
+    ("backends", "src/minter/settings.rs", "BackendSettings", &["rest"]),
+];
+
+/// The keys that kinds of backends add to a backend's own: kind, its file. Their words are the chart's own.
+const KINDS: &[(&str, &str)] = &[("jwt", "src/minter/jwt.rs")];
+
+fn schema() -> Value {
+    serde_json::from_str(&read("helm/hallpass/values.schema.json")).expect("the chart's schema is JSON")
+}
+
+/// The fields of a struct as the file has them, by their serialized name, each with its doc comment on one line.
+fn fields(path: &str, name: &str) -> Vec<(String, String)> {
+    let text = read(path);
+    let body = text
+        .split_once(&format!("struct {name} {{\n"))
+        .and_then(|(_, rest)| rest.split_once("\n}\n"))
+        .unwrap_or_else(|| panic!("{path} has no struct {name}"))
+        .0;
+    let (mut found, mut words, mut renamed) = (Vec::new(), Vec::new(), None);
+    for line in body.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("///") {
+            words.push(comment.trim());
+        } else if line.starts_with("#[") {
+            let name = line.split_once("rename = \"").and_then(|(_, rest)| rest.split_once('"'));
+            renamed = name.map(|(name, _)| name).or(renamed);
+        } else if line.contains(':') {
+            let name = leading_name(line.strip_prefix("pub ").unwrap_or(line));
+            found.push((renamed.take().unwrap_or(name).to_owned(), words.join(" ")));
+            words.clear();
+        }
+    }
+    assert!(!found.is_empty(), "{path}: the fields of {name} cannot be read");
+    found
+}
+
+/// The properties of a part of `config`, whether it is one table or a list of them.
+fn properties(schema: &Value, section: &str) -> serde_json::Map<String, Value> {
+    let config = &schema["properties"]["config"];
+    let part = if section.is_empty() { config } else { &config["properties"][section] };
+    let table = if part["type"] == "array" { &part["items"] } else { part };
+    table["properties"].as_object().unwrap_or_else(|| panic!("the schema has no config.{section}")).clone()
+}
+
+#[test]
+fn the_chart_knows_every_key_and_says_what_its_comment_says() {
+    let schema = schema();
+    let mut wrong = Vec::new();
+    for (section, path, name, own) in SECTIONS {
+        let mut offered = properties(&schema, section);
+        for (key, comment) in fields(path, name) {
+            match offered.remove(&key) {
+                None if own.contains(&key.as_str()) => {}
+                None => {
+                    wrong.push(format!("config.{section}: `{key}` of {path} is neither offered nor the chart's own"));
+                }
+                Some(_) if own.contains(&key.as_str()) => {
+                    wrong.push(format!("config.{section}.{key} is offered, and listed as the chart's own"));
+                }
+                Some(property) if property["description"] != comment => wrong.push(format!(
+                    "config.{section}.{key}:\n    chart: {}\n    {path}: {comment}",
+                    property["description"]
+                )),
+                Some(_) => {}
+            }
+        }
+        let of_kinds: Vec<String> = if *section == "backends" {
+            KINDS.iter().flat_map(|(_, path)| fields(path, "Settings")).map(|(key, _)| key).collect()
+        } else {
+            Vec::new()
+        };
+        wrong.extend(
+            of_kinds.iter().filter(|key| offered.remove(*key).is_none()).map(|key| format!("no backends.{key}")),
+        );
+        wrong.extend(offered.keys().map(|key| format!("config.{section}.{key}: {path} has no such key")));
+    }
+    settle(
+        "helm/hallpass/values.schema.json offers the keys of hallpass.toml, in the words of their comments:",
+        &wrong,
+    );
+}
+
+#[test]
+fn the_chart_offers_every_kind_of_backend() {
+    let registry = read("src/minter/registry.rs");
+    let kinds = registry.split_once("KINDS: &[(&str, Builder)] = &[").and_then(|(_, rest)| rest.split_once("];"));
+    let there: Vec<&str> = kinds.expect("src/minter/registry.rs has KINDS").0.split('"').skip(1).step_by(2).collect();
+    let backends = properties(&schema(), "backends");
+    let offered: Vec<&str> = backends["kind"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    // The sandbox exists in `hallpass dev` only.
+    let wanted: Vec<&str> = there.into_iter().filter(|kind| *kind != "sandbox").collect();
+    assert_eq!(offered, wanted, "the kinds in helm/hallpass/values.schema.json");
+    assert_eq!(KINDS.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), wanted, "the kinds in this file");
+}
+
+/// Looks at a schema and everything below it.
+fn look(at: &str, schema: &Value, wrong: &mut Vec<String>) {
+    if schema["$ref"].is_string() {
+        return;
+    }
+    if !schema["description"].is_string() {
+        wrong.push(format!("{at} has no description"));
+    }
+    if let Some(properties) = schema["properties"].as_object() {
+        if schema["additionalProperties"] != Value::Bool(false) {
+            wrong.push(format!("{at} lets other keys in"));
+        }
+        for (key, property) in properties {
+            look(&format!("{at}.{key}"), property, wrong);
+        }
+    }
+    if schema["items"].is_object() {
+        look(&format!("{at}[]"), &schema["items"], wrong);
+    }
+}
+
+#[test]
+fn the_chart_lets_no_unknown_key_in_and_describes_every_key() {
+    let schema = schema();
+    let mut wrong = Vec::new();
+    look("values", &schema, &mut wrong);
+    for (name, definition) in schema["definitions"].as_object().unwrap() {
+        look(name, definition, &mut wrong);
+    }
+    settle("helm/hallpass/values.schema.json is strict and speaks:", &wrong);
+}
