@@ -181,7 +181,7 @@ async fn the_kill_switch_ends_everything_and_nothing_is_minted_until_it_is_relea
 }
 
 #[tokio::test]
-async fn the_kill_switch_stops_a_mint_that_is_under_way() {
+async fn rev_09_the_kill_switch_stops_a_mint_that_is_under_way() {
     let house = Harness::start().await;
     let mut held_back = house.sandbox.hold_next(SandboxCall::Mint);
     let (token, body) = (house.agent("release-bot"), ask(READ));
