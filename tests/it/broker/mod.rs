@@ -96,6 +96,15 @@ impl Harness {
         self.sandbox.check(secret, self.broker.now()).is_some()
     }
 
+    /// Let everything come to its end: wait until nothing of a mint can be under way any more, and sweep.
+    async fn settle(&self) {
+        self.sweep().await;
+        self.advance_secs(31);
+        self.sweep().await;
+        self.advance_secs(8);
+        self.sweep().await;
+    }
+
     fn advance_secs(&self, secs: i64) {
         self.clock.advance_secs(secs);
     }
