@@ -12,6 +12,7 @@ mod limits;
 mod once;
 mod policy;
 mod replicas;
+mod sealed;
 
 use serde_json::{Value, json};
 
