@@ -2,6 +2,7 @@
 
 mod approval;
 mod credentials;
+mod delivery;
 mod ending;
 mod faults;
 mod identity;
