@@ -4,6 +4,7 @@ mod approval;
 mod credentials;
 mod delivery;
 mod ending;
+mod fact;
 mod faults;
 mod identity;
 mod intake;
