@@ -15,5 +15,6 @@ pub use operator::{
 };
 pub use problem::{Problem, ProblemKind};
 pub use task::{
-    AgentAction, ApprovalView, AskScope, Credential, MoreAccessAsk, RequestSummary, RevocationView, TaskAnswer, TaskAsk,
+    AgentAction, ApprovalView, AskScope, CollectAsk, Credential, MoreAccessAsk, RequestSummary, RevocationView,
+    TaskAnswer, TaskAsk,
 };

@@ -118,6 +118,11 @@ pub struct TaskAsk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub confirmation_key: Option<serde_json::Value>,
+    /// A public JWK (EC P-256) to seal credentials to. The sealed answer is kept until the lease ends and is fetched again with
+    /// the same `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub delivery_key: Option<serde_json::Value>,
 }
 
 /// `POST /v1/tasks/{id}/requests`: ask for more within the same task.
@@ -135,6 +140,22 @@ pub struct MoreAccessAsk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub confirmation_key: Option<serde_json::Value>,
+    /// A public JWK (EC P-256) to seal credentials to. The sealed answer is kept until the lease ends and is fetched again with
+    /// the same `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub delivery_key: Option<serde_json::Value>,
+}
+
+/// `POST /v1/tasks/{id}/credentials`: collect; may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CollectAsk {
+    /// A public JWK (EC P-256) to seal credentials to. The sealed answer is kept until the lease ends and is fetched again with
+    /// the same `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub delivery_key: Option<serde_json::Value>,
 }
 
 /// The wait of a request for people.
@@ -202,8 +223,12 @@ pub struct Credential {
     pub kind: String,
     /// What it permits, as written scopes.
     pub scopes: Vec<String>,
-    /// Its named values, e.g. `access_token`; secret.
+    /// Its named values, e.g. `access_token`; secret. None when it is sealed.
     pub values: BTreeMap<String, String>,
+    /// Instead of values, when a `delivery_key` was given: this very object with its values, as a compact JWE (RFC 7516) to
+    /// that key; ECDH-ES+A256KW and A256GCM, `kid` is the key's SHA-256 thumbprint (RFC 7638).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
     /// When it stops being usable.
     #[schema(value_type = String, format = DateTime)]
     pub usable_until: Timestamp,

@@ -9,6 +9,7 @@ use crate::domain::{
     Agent, Catalogue, Ceiling, Message, Name, Purpose, Scope, ScopeError, ScopeSet, Task, TaskId, TaskRecord,
     TaskState, Timestamp, Ttl, forbidden_characters,
 };
+use crate::sys::DeliveryKey;
 
 /// Most references a task may have, and the longest of their texts.
 const MAX_REFERENCES: usize = 16;
@@ -66,6 +67,8 @@ pub(super) struct ParsedAccess {
     /// The life that was asked for; `None` leaves it to the catalogue.
     pub ttl: Option<Ttl>,
     pub confirmation_key: Option<String>,
+    /// The key to seal credentials to.
+    pub delivery_key: Option<DeliveryKey>,
 }
 
 fn ttl(what: &'static str, secs: i64) -> Result<Ttl, BrokerError> {
@@ -101,11 +104,11 @@ fn scope(ask: &AskScope) -> Result<Scope, BrokerError> {
     Ok(Scope::new(base.entry().clone(), params)?)
 }
 
-/// Parse the scopes, their life and the key; check them against catalogue and ceiling.
+/// Parse the scopes, their life, and the keys to bind to and to seal to; check them against catalogue and ceiling.
 pub(super) fn parse_access(
     scopes: &[AskScope],
     ttl_seconds: Option<i64>,
-    confirmation_key: Option<&serde_json::Value>,
+    (confirmation_key, delivery): (Option<&serde_json::Value>, Option<&serde_json::Value>),
     catalogue: &Catalogue,
     ceilings: &[&Ceiling],
 ) -> Result<ParsedAccess, BrokerError> {
@@ -134,7 +137,13 @@ pub(super) fn parse_access(
         return Err(BrokerError::AboveCeiling(above));
     }
     let confirmation_key = confirmation_key.map(canonical_key).transpose()?;
-    Ok(ParsedAccess { scopes: set, ttl: life, confirmation_key })
+    let delivery_key = delivery.map(delivery_key).transpose()?;
+    Ok(ParsedAccess { scopes: set, ttl: life, confirmation_key, delivery_key })
+}
+
+/// A key to seal credentials to.
+pub(super) fn delivery_key(key: &serde_json::Value) -> Result<DeliveryKey, BrokerError> {
+    DeliveryKey::parse(&key.to_string()).map_err(|error| BrokerError::Invalid(format!("`delivery_key`: {error}")))
 }
 
 fn canonical_key(key: &serde_json::Value) -> Result<String, BrokerError> {
@@ -163,7 +172,7 @@ pub(super) fn parse_task(ask: &TaskAsk, agent: &Agent, catalogue: &Catalogue) ->
     let access = parse_access(
         &ask.scopes,
         ask.ttl_seconds,
-        ask.confirmation_key.as_ref(),
+        (ask.confirmation_key.as_ref(), ask.delivery_key.as_ref()),
         catalogue,
         &[&agent.ceiling, &ceiling],
     )?;

@@ -3,16 +3,19 @@
 
 use std::collections::BTreeSet;
 
+use super::ask::delivery_key;
 use super::evaluate::{Asking, current_digest, is_no_more, voters};
 use super::facts::Record;
-use super::idempotency::Once;
-use super::mint::{Begun, Ready};
-use super::open_task::{MAX_TRIES, note_decision};
+use super::idempotency::{Attempt, Once, subject};
+use super::mint::Begun;
+use super::mint_outside::Ground;
+use super::open_task::{note_decision, refuse_or_tell};
 use super::{AgentCaller, Broker, BrokerError};
-use crate::api::TaskAnswer;
+use crate::api::{CollectAsk, TaskAnswer};
 use crate::domain::{AccessRequest, Actor, Agent, Decision, EndCause, Grant, Outcome, Task, Timestamp};
 use crate::policy::Bundle;
 use crate::store::{LeaseFilter, StoreError};
+use crate::sys::DeliveryKey;
 
 impl Broker {
     /// Mint and deliver what this task may hold and does not: after an approval, or anew after expiry.
@@ -23,23 +26,21 @@ impl Broker {
         &self,
         caller: &AgentCaller,
         task: &str,
+        ask: CollectAsk,
         idempotency_key: Option<String>,
     ) -> Result<TaskAnswer, BrokerError> {
-        let route = format!("POST /v1/tasks/{task}/credentials");
-        let once = Once::new(&caller.agent, &route, &(), idempotency_key)?;
-        for _ in 0..MAX_TRIES {
-            match self.try_collect(caller, task, &once).await {
-                Err(BrokerError::Changed) => {}
-                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
-                    return self.replay(&once).await;
-                }
-                done => return done,
-            }
-        }
-        Err(BrokerError::Changed)
+        let seal_to = ask.delivery_key.as_ref().map(delivery_key).transpose()?;
+        let once = Once::of_agent(caller, &format!("POST /v1/tasks/{task}/credentials"), &ask, idempotency_key)?;
+        self.exactly_once(&once, || self.try_collect(caller, task, seal_to.as_ref(), &once)).await
     }
 
-    async fn try_collect(&self, caller: &AgentCaller, task: &str, once: &Once) -> Result<TaskAnswer, BrokerError> {
+    async fn try_collect(
+        &self,
+        caller: &AgentCaller,
+        task: &str,
+        seal_to: Option<&DeliveryKey>,
+        once: &Once,
+    ) -> Attempt<TaskAnswer> {
         let (bundle, control) = self.standing()?;
         let agent = self.standing_agent(&bundle, &caller.agent)?;
         let task = self.open_task_of(caller, task).await?;
@@ -54,7 +55,7 @@ impl Broker {
             if !grant.is_live(now) || held.contains(&grant.id) {
                 continue;
             }
-            match self.begin_collect(&bundle, agent, &task, &grant, now, &mut record).await {
+            match self.begin_collect(&bundle, agent, &task, &grant, (now, seal_to), &mut record).await {
                 Ok(Some((one, decision))) => {
                     tx.insert_decision(&decision, Some(grant.request), Some(task.id), &agent.id);
                     begun.push((grant, one));
@@ -68,29 +69,39 @@ impl Broker {
             self.end_grant(grant, EndCause::PolicyChanged, Actor::Broker, Some("policy or plan differs now")).await?;
         }
         if begun.is_empty() {
-            return self.answer_stored(&task).await;
+            // Nothing is made under the key now, so it is not used up; what was made under it before is answered again.
+            return match self.find_used(once).await? {
+                Some(_) => Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })),
+                None => Ok(self.answer_stored(&task).await),
+            };
         }
-        once.record(&mut tx, task.id.to_string(), now);
+        let sealed = begun.iter().filter(|_| seal_to.is_some()).map(|(_, one)| one.lease());
+        once.record(&mut tx, || subject(&task, &[], sealed), now);
         tx.expect_control(&control);
         tx.check_task(&task);
         tx.limit_usage(&agent.id, agent.limits.live_leases, agent.limits.pending_requests);
         for (grant, one) in &begun {
             tx.check_grant(grant);
-            tx.insert_lease(one.lease());
+            one.insert(&mut tx)?;
             tx.check_alone(one.lease());
         }
-        if let Err(error) = record.commit(tx).await {
+        let first = begun.first().map(|(_, one)| one.lease().id);
+        let committed = record.commit(tx).await;
+        let landed = self.read_back(committed, async |store| match first {
+            Some(id) => Ok(store.find_lease(id).await?.is_some()),
+            None => Ok(false),
+        });
+        if let Err(error) = landed.await {
             return Err(self.settle_store_error_for(error, agent).await);
         }
-        let mut ready: Vec<Ready> = Vec::with_capacity(begun.len());
-        let mut failed = None;
-        for (grant, one) in begun {
-            match self.finish_mint(one, &task, &grant, control.clone()).await {
-                Ok(one) => ready.push(one),
-                Err(error) => failed = Some(error),
-            }
-        }
-        let mut answer = self.answer_stored(&task).await?;
+        let ground = Ground { task, seen: control, fresh_until: caller.expires_at, seal_to: seal_to.cloned() };
+        Ok(self.deliver_collected(begun, &ground).await)
+    }
+
+    async fn deliver_collected(&self, begun: Vec<(Grant, Begun)>, ground: &Ground) -> Result<TaskAnswer, BrokerError> {
+        let (ready, failed) = self.finish_mints(begun, ground).await;
+        let failed = refuse_or_tell(failed, !ready.is_empty())?;
+        let mut answer = self.answer_stored(&ground.task).await?;
         self.add_credentials(&mut answer, ready, failed.as_ref());
         Ok(answer)
     }
@@ -102,16 +113,16 @@ impl Broker {
         Ok(leases.iter().filter(|lease| now < lease.ends_at).map(|lease| lease.grant).collect())
     }
 
-    /// Ask policy again and make the plan again; `None` when either says something else now than when the grant was given.
-    async fn begin_collect(
+    /// Ask policy again and make the plan again; `None` when either says something else now than when the grant was given. The
+    /// verdicts that the grant rests on count as far as they count under this bundle.
+    pub(super) async fn permit_again(
         &self,
         bundle: &Bundle,
         agent: &Agent,
         task: &Task,
         grant: &Grant,
         now: Timestamp,
-        record: &mut Record<'_>,
-    ) -> Result<Option<(Begun, Decision)>, BrokerError> {
+    ) -> Result<Option<(AccessRequest, Decision)>, BrokerError> {
         let request = self.store.find_request(grant.request).await?.ok_or(BrokerError::NotFound("request"))?;
         let key = request.confirmation_key.as_deref();
         let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
@@ -121,9 +132,21 @@ impl Broker {
         let asking = Asking { voters: &voters, ..asking };
         let decision = self.reevaluate(&asking, &request.scopes, request.ttl)?;
         let permitted = matches!(&decision.outcome, Outcome::Permit(terms) if grant.ttl <= terms.max_ttl);
-        if !permitted || plan.digest != grant.plan {
+        Ok((permitted && plan.digest == grant.plan).then_some((request, decision)))
+    }
+
+    async fn begin_collect(
+        &self,
+        bundle: &Bundle,
+        agent: &Agent,
+        task: &Task,
+        grant: &Grant,
+        (now, seal_to): (Timestamp, Option<&DeliveryKey>),
+        record: &mut Record<'_>,
+    ) -> Result<Option<(Begun, Decision)>, BrokerError> {
+        let Some((request, decision)) = self.permit_again(bundle, agent, task, grant, now).await? else {
             return Ok(None);
-        }
+        };
         note_decision(&request, &decision, record);
         let lease = self.ids.lease();
         let pairs = request
@@ -131,8 +154,10 @@ impl Broker {
             .iter()
             .map(|scope| Ok((scope, bundle.catalogue().check(scope)?)))
             .collect::<Result<Vec<_>, BrokerError>>()?;
+        let key = request.confirmation_key.as_deref();
+        let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
         let plan = self.plan(&asking, &grant.backend, pairs, grant.ttl, lease, grant.credential_end(now))?;
-        let begun = self.begin_mint(lease, grant, plan, &asking, record).await?;
+        let begun = self.begin_mint(lease, grant, plan, &asking, seal_to, record).await?;
         Ok(Some((begun, decision)))
     }
 

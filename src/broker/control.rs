@@ -8,7 +8,7 @@ use super::facts::Record;
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::domain::{Actor, Agent, AgentId, Digest, EventKind, Subjects};
 use crate::policy::Bundle;
-use crate::store::{Control, StoreError};
+use crate::store::{Control, Store, StoreError};
 
 /// What stands, as this process last saw it.
 #[derive(Debug, Clone)]
@@ -65,6 +65,24 @@ impl Broker {
         let suspended = suspended.into_iter().map(|row| (row.agent, row.reason)).collect();
         self.standing.store(Arc::new(Standing { control, suspended }));
         Ok(())
+    }
+
+    /// The outcome of a commit, read back if nobody knows it: by a row that it inserts under an id nobody else can use. A row
+    /// that is there proves that all of it was written. One that is not there proves nothing, for the commit may land yet; so
+    /// the outcome stays unknown, nothing is done that rests on it, and nothing has left this process. Should it land, its rows
+    /// are found like those of any process that died: an intent past its deadline and a lease that was never delivered are the
+    /// sweep's, and a repeated question finds its idempotency key. (`mint_outside.rs` must know more, and asks more.)
+    pub(super) async fn read_back(
+        &self,
+        committed: Result<(), StoreError>,
+        is_there: impl AsyncFnOnce(&Store) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let Err(StoreError::Unknown(why)) = committed else { return committed };
+        tracing::warn!(why, "the outcome of a commit is unknown; reading it back");
+        match is_there(&self.store).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(StoreError::Unknown(why)),
+        }
     }
 
     /// Translate a refused commit; when the control row has changed, look again first, so that the caller can start over.

@@ -34,6 +34,7 @@ impl Broker {
         let now = self.clock.now();
         let mut record = Record::new(&self.ids, now, actor);
         let mut tx = self.store.begin("lease.end");
+        let leases = self.deliveries.as_delivered(leases);
         let ending = put_to_end(leases, cause, now, &mut tx, &mut record);
         if ending.is_empty() {
             return Ok(());
@@ -133,6 +134,7 @@ impl Broker {
             LeaseState::Live { .. } if now >= lease.native_end && self.ends_by_itself(&lease) => {
                 self.expire(lease, now).await
             }
+            LeaseState::Live { delivered_at: None, .. } if now < lease.ends_at => self.due_undelivered(lease).await,
             LeaseState::Live { .. } => self.end_leases_of(vec![lease], EndCause::Expired, Actor::Broker).await,
             LeaseState::Ending { .. } => {
                 self.end_lease(lease).await;

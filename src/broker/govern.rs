@@ -20,6 +20,7 @@ impl Broker {
         record.note(EventKind::TaskHeard, about_task(&task), []);
         let mut tx = self.store.begin("task.hear");
         tx.update_task(&task, &heard);
+        self.note_heard(&self.store.list_leases_of_task(task.id).await?, now, &mut tx, &mut record);
         match record.commit(tx).await {
             Ok(()) => self.answer_stored(&heard).await,
             Err(StoreError::Conflict { .. }) => Err(BrokerError::TaskClosed("in the same moment".to_owned())),

@@ -1,48 +1,54 @@
-//! Minting: intent, act, fact, deliver. A minter without an outside call needs one commit; every other acts in a task of its
-//! own between two commits, so that neither a lost client nor a crash leaves a credential nobody answers for.
+//! Minting: intent, act, fact, deliver. A minter without an outside call needs one commit, made here; every other acts in a
+//! task of its own between two commits (`mint_outside.rs`), so that neither a lost client nor a crash leaves a credential nobody
+//! answers for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::evaluate::Asking;
 use super::facts::{Record, about_grant, about_lease};
+use super::sealed::Sealed;
 use super::{Broker, BrokerError};
 use crate::api::{Credential, RevocationView};
 use crate::domain::{
-    Actor, DecisionId, EndCause, EventKind, Grant, Lease, LeaseId, LeaseRecord, LeaseState, MINT_TIMEOUT_MILLIS,
-    MintPlan, Subjects, Task, Timestamp,
+    DecisionId, EventKind, Grant, Lease, LeaseId, LeaseRecord, LeaseState, MintPlan, Subjects, Timestamp,
 };
-use crate::minter::{MintError, Minted, Minter};
-use crate::store::{Control, StoreError};
-use crate::sys::ExposeSecret as _;
-
-/// How long one mint may take; shorter than the deadline after which a sweep takes it for lost.
-const MINT_TIMEOUT: Duration = Duration::from_millis(MINT_TIMEOUT_MILLIS as u64);
+use crate::minter::{Minted, Minter};
+use crate::store::Tx;
+use crate::sys::{DeliveryKey, ExposeSecret as _};
 
 /// A credential that may leave the house once its fact is durable.
 pub(super) struct Ready {
     pub lease: Lease,
     pub minted: Minted,
     pub minter: Arc<dyn Minter>,
+    /// Instead of its values, if its agent gave a key.
+    pub sealed: Option<Sealed>,
 }
 
 impl Ready {
     /// As it goes over the wire, once.
     pub(super) fn into_credential(self) -> Credential {
-        let revocability = self.minter.revocability();
+        match self.sealed {
+            Some(sealed) => sealed.credential,
+            None => Self::credential(&self.lease, &self.minted, &*self.minter),
+        }
+    }
+
+    /// A credential with its values.
+    pub(super) fn credential(lease: &Lease, minted: &Minted, minter: &dyn Minter) -> Credential {
+        let revocability = minter.revocability();
+        let values: BTreeMap<String, String> =
+            minted.values.iter().map(|(name, value)| ((*name).to_owned(), value.expose_secret().to_owned())).collect();
         Credential {
-            id: self.lease.id.to_string(),
-            request: self.lease.request.to_string(),
-            kind: self.minted.kind.to_owned(),
-            scopes: self.lease.scopes.iter().map(ToString::to_string).collect(),
-            values: self
-                .minted
-                .values
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), value.expose_secret().to_owned()))
-                .collect(),
-            usable_until: self.lease.ends_at,
-            native_end: self.lease.native_end,
+            id: lease.id.to_string(),
+            request: lease.request.to_string(),
+            kind: minted.kind.to_owned(),
+            scopes: lease.scopes.iter().map(ToString::to_string).collect(),
+            values,
+            sealed: None,
+            usable_until: lease.ends_at,
+            native_end: lease.native_end,
             revocation: RevocationView { how: revocability.how.to_owned(), strength: revocability.strength.to_owned() },
         }
     }
@@ -64,6 +70,17 @@ impl Begun {
             Self::Intended { lease, .. } => lease,
         }
     }
+
+    /// Put it into the change: the lease, and what is kept of its credential.
+    pub(super) fn insert(&self, tx: &mut Tx) -> Result<(), BrokerError> {
+        tx.insert_lease(self.lease());
+        if let Self::Done(ready) = self
+            && let Some(sealed) = &ready.sealed
+        {
+            tx.insert_sealed_delivery(&sealed.to_row(&ready.lease)?);
+        }
+        Ok(())
+    }
 }
 
 impl Broker {
@@ -75,6 +92,7 @@ impl Broker {
         grant: &Grant,
         plan: MintPlan,
         asking: &Asking<'_>,
+        seal_to: Option<&DeliveryKey>,
         record: &mut Record<'_>,
     ) -> Result<Begun, BrokerError> {
         let minter = Arc::clone(self.minter(&grant.backend)?);
@@ -108,96 +126,25 @@ impl Broker {
             return Ok(Begun::Intended { lease: Box::new(lease), plan: Box::new(plan), minter });
         }
         let minted = minter.mint(&plan).await?;
-        let lease = note_minted(lease, &minted, asking.now, record)?;
-        Ok(Begun::Done(Box::new(Ready { lease, minted, minter })))
-    }
-
-    /// After the intent is durable: act, record the fact, let it work, and hand it over. The work is detached: whoever waits
-    /// may go away.
-    pub(super) async fn finish_mint(
-        &self,
-        begun: Begun,
-        task: &Task,
-        grant: &Grant,
-        seen: Control,
-    ) -> Result<Ready, BrokerError> {
-        let (lease, plan, minter) = match begun {
-            Begun::Done(ready) => return Ok(*ready),
-            Begun::Intended { lease, plan, minter } => (*lease, *plan, minter),
-        };
-        let (broker, task, grant) = (self.clone(), task.clone(), grant.clone());
-        let work = tokio::spawn(async move { broker.mint_outside(lease, plan, minter, task, grant, seen).await });
-        work.await.unwrap_or_else(|panicked| Err(BrokerError::Internal(panicked.to_string())))
-    }
-
-    async fn mint_outside(
-        &self,
-        lease: Lease,
-        plan: MintPlan,
-        minter: Arc<dyn Minter>,
-        task: Task,
-        grant: Grant,
-        seen: Control,
-    ) -> Result<Ready, BrokerError> {
-        let outcome = tokio::time::timeout(MINT_TIMEOUT, minter.mint(&plan)).await;
-        let minted = match outcome.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned()))) {
-            Ok(minted) => minted,
-            Err(error) => {
-                self.mint_failed(lease, &error.to_string()).await;
-                return Err(error.into());
-            }
-        };
-        let now = self.clock.now();
-        let mut record = Record::new(&self.ids, now, Actor::Agent(task.agent.clone()));
-        let live = note_minted(lease.clone(), &minted, now, &mut record)?;
-        // The fact holds only if nothing came in between: kill switch, policy, suspension, or the end of task or grant.
-        let mut tx = self.store.begin("mint.fact");
-        tx.expect_control(&seen);
-        tx.check_task(&task);
-        tx.check_grant(&grant);
-        tx.update_lease(&lease, &live);
-        match record.commit(tx).await {
-            Ok(()) => {}
-            // The outcome decides whether the credential may live: read it back before acting on it.
-            Err(StoreError::Unknown(_))
-                if self.store.find_lease(live.id).await?.is_some_and(|row| row.is_active(now)) => {}
-            Err(error) => {
-                drop(minted);
-                self.mint_failed(lease, "the fact could not be recorded").await;
-                return Err(self.settle_store_error(error).await);
-            }
+        let mut lease = note_minted(lease, &minted, asking.now, record)?;
+        let sealed = seal_to.map(|key| Sealed::new(key, &lease, &minted, &*minter)).transpose()?;
+        if let Some(sealed) = &sealed {
+            // It works from this commit on and is kept for its agent by the same: no connection can lose it.
+            lease = lease.delivered(asking.now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
+            let data = [("sealed_to", sealed.to.as_str().into())];
+            record.note(EventKind::CredentialDelivered, about_lease(&lease), data);
         }
-        if let Err(error) = minter.activate(&live.handle).await {
-            self.end_leases_of(vec![live], EndCause::Aborted, Actor::Broker).await?;
-            return Err(error.into());
-        }
-        // A revocation may have run between the fact and the activation: look again before anything leaves.
-        match self.store.find_lease(live.id).await? {
-            Some(row) if row.fence == live.fence => Ok(Ready { lease: live, minted, minter }),
-            _ => {
-                minter.revoke(&live.handle, live.native_end).await?;
-                Err(BrokerError::TaskClosed("it was ended while the credential was being minted".to_owned()))
-            }
-        }
-    }
-
-    /// Record that a mint failed, and have the sweep make sure that nothing is left of it. If even this cannot be written, the
-    /// sweep finds a lease that is still `minting` past its deadline, so nothing is lost.
-    async fn mint_failed(&self, lease: Lease, why: &str) {
-        let now = self.clock.now();
-        let Ok(ending) = lease.clone().end(EndCause::Aborted, now) else { return };
-        let mut record = Record::new(&self.ids, now, Actor::Broker);
-        record.note(EventKind::CredentialFailed, about_lease(&lease), [("why", why.into())]);
-        let mut tx = self.store.begin("mint.failed");
-        tx.update_lease(&lease, &ending);
-        if let Err(error) = record.commit(tx).await {
-            tracing::error!(lease.id = %lease.id, %error, "a failed mint could not be recorded; the sweep will find it");
-        }
-        self.wake_sweeps();
+        Ok(Begun::Done(Box::new(Ready { lease, minted, minter, sealed })))
     }
 }
 
-fn note_minted(lease: Lease, minted: &Minted, now: Timestamp, record: &mut Record<'_>) -> Result<Lease, BrokerError> {
+/// Note that a credential exists.
+pub(super) fn note_minted(
+    lease: Lease,
+    minted: &Minted,
+    now: Timestamp,
+    record: &mut Record<'_>,
+) -> Result<Lease, BrokerError> {
     let live =
         lease.minted(minted.fingerprint.clone(), now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
     record.note(

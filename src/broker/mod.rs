@@ -18,10 +18,12 @@ mod introspect;
 mod keys;
 mod limits;
 mod mint;
+mod mint_outside;
 mod open_task;
 mod read;
 mod readiness;
 mod revoke;
+mod sealed;
 mod signals;
 mod sweep;
 mod views;
@@ -185,6 +187,7 @@ impl Broker {
 
     /// Write what is still to be written, and close the store.
     pub async fn stop(&self) {
+        self.record_deliveries_now().await;
         self.store.close().await;
     }
 }

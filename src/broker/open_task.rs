@@ -4,8 +4,9 @@
 use super::ask::{ParsedAccess, parse_access, parse_task};
 use super::evaluate::{Asking, Group, request_digest};
 use super::facts::{Record, about_request, about_task};
-use super::idempotency::Once;
-use super::mint::{Begun, Ready, note_granted};
+use super::idempotency::{Attempt, Once, subject};
+use super::mint::{Begun, note_granted};
+use super::mint_outside::Ground;
 use super::{AgentCaller, Broker, BrokerError};
 use crate::api::{MoreAccessAsk, TaskAnswer, TaskAsk};
 use crate::domain::{
@@ -13,17 +14,18 @@ use crate::domain::{
     GrantState, Outcome, RequestState, Subjects, Task, Terms, Timestamp,
 };
 use crate::policy::Bundle;
-use crate::store::{Control, StoreError, Tx};
-use crate::sys::sha256;
+use crate::store::{Control, Tx};
+use crate::sys::{DeliveryKey, sha256};
 
 /// How often a use case starts over when policy, kill switch or agents changed under it.
 pub(super) const MAX_TRIES: u32 = 3;
 
 /// What one question came to, ready to be committed and then finished.
-pub(super) struct Settled {
-    pub requests: Vec<AccessRequest>,
-    pub decisions: Vec<Decision>,
-    pub begun: Vec<(Grant, Begun)>,
+struct Settled {
+    requests: Vec<AccessRequest>,
+    decisions: Vec<Decision>,
+    begun: Vec<(Grant, Begun)>,
+    seal_to: Option<DeliveryKey>,
 }
 
 impl Settled {
@@ -31,25 +33,25 @@ impl Settled {
         self.requests.iter().all(|request| matches!(request.state, RequestState::Denied { .. }))
     }
 
-    /// The refusal, when nothing was permitted: the worst answer and every reason.
-    pub(super) fn denial(&self, task: &Task) -> BrokerError {
-        let worst = self
-            .decisions
-            .iter()
-            .find(|decision| matches!(decision.outcome, Outcome::Deny(Denial::PolicyError { .. })));
-        let decision = worst.or_else(|| self.decisions.first());
-        let mut because: Vec<String> = self
-            .decisions
-            .iter()
-            .flat_map(|decision| decision.determining.iter().map(|policy| policy.reason.clone()))
-            .collect();
-        because.dedup();
-        BrokerError::Denied {
-            task: task.id.to_string(),
-            decision: decision.map(|decision| decision.id.to_string()).unwrap_or_default(),
-            reason: decision.map_or("not_permitted", |decision| denial_word(&decision.outcome)).to_owned(),
-            because,
-        }
+    /// As its idempotency key remembers it.
+    fn subject(&self, task: &Task) -> String {
+        let sealed = self.begun.iter().filter(|_| self.seal_to.is_some()).map(|(_, begun)| begun.lease());
+        subject(task, &self.requests, sealed)
+    }
+}
+
+/// The refusal, when nothing was permitted: the worst answer and every reason.
+pub(super) fn denial(task: &Task, decisions: &[Decision]) -> BrokerError {
+    let worst = decisions.iter().find(|decision| matches!(decision.outcome, Outcome::Deny(Denial::PolicyError { .. })));
+    let decision = worst.or_else(|| decisions.first());
+    let mut because: Vec<String> =
+        decisions.iter().flat_map(|decision| decision.determining.iter().map(|policy| policy.reason.clone())).collect();
+    because.dedup();
+    BrokerError::Denied {
+        task: task.id.to_string(),
+        decision: decision.map(|decision| decision.id.to_string()).unwrap_or_default(),
+        reason: decision.map_or("not_permitted", |decision| denial_word(&decision.outcome)).to_owned(),
+        because,
     }
 }
 
@@ -72,20 +74,11 @@ impl Broker {
         ask: TaskAsk,
         idempotency_key: Option<String>,
     ) -> Result<TaskAnswer, BrokerError> {
-        let once = Once::new(&caller.agent, "POST /v1/tasks", &ask, idempotency_key)?;
-        for _ in 0..MAX_TRIES {
-            match self.try_open_task(caller, &ask, &once).await {
-                Err(BrokerError::Changed) => {}
-                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
-                    return self.replay(&once).await;
-                }
-                done => return done,
-            }
-        }
-        Err(BrokerError::Changed)
+        let once = Once::of_agent(caller, "POST /v1/tasks", &ask, idempotency_key)?;
+        self.exactly_once(&once, || self.try_open_task(caller, &ask, &once)).await
     }
 
-    async fn try_open_task(&self, caller: &AgentCaller, ask: &TaskAsk, once: &Once) -> Result<TaskAnswer, BrokerError> {
+    async fn try_open_task(&self, caller: &AgentCaller, ask: &TaskAsk, once: &Once) -> Attempt<TaskAnswer> {
         let (bundle, control) = self.standing()?;
         let agent = self.standing_agent(&bundle, &caller.agent)?;
         let parsed = match parse_task(ask, agent, bundle.catalogue()) {
@@ -117,13 +110,10 @@ impl Broker {
             task
         };
         let mut tx = self.store.begin("task.open");
-        once.record(&mut tx, task.id.to_string(), now);
+        once.record(&mut tx, || settled.subject(&task), now);
         tx.insert_task(&task);
         self.commit_settled(tx, agent, &task, &settled, &control, record).await?;
-        if denied {
-            return Err(settled.denial(&task));
-        }
-        self.deliver(task, settled, control).await
+        Ok(self.deliver(caller, task, settled, control).await)
     }
 
     /// Ask for more within a task.
@@ -137,17 +127,8 @@ impl Broker {
         ask: MoreAccessAsk,
         idempotency_key: Option<String>,
     ) -> Result<TaskAnswer, BrokerError> {
-        let once = Once::new(&caller.agent, &format!("POST /v1/tasks/{task}/requests"), &ask, idempotency_key)?;
-        for _ in 0..MAX_TRIES {
-            match self.try_request_access(caller, task, &ask, &once).await {
-                Err(BrokerError::Changed) => {}
-                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
-                    return self.replay(&once).await;
-                }
-                done => return done,
-            }
-        }
-        Err(BrokerError::Changed)
+        let once = Once::of_agent(caller, &format!("POST /v1/tasks/{task}/requests"), &ask, idempotency_key)?;
+        self.exactly_once(&once, || self.try_request_access(caller, task, &ask, &once)).await
     }
 
     async fn try_request_access(
@@ -156,7 +137,7 @@ impl Broker {
         task: &str,
         ask: &MoreAccessAsk,
         once: &Once,
-    ) -> Result<TaskAnswer, BrokerError> {
+    ) -> Attempt<TaskAnswer> {
         let (bundle, control) = self.standing()?;
         let agent = self.standing_agent(&bundle, &caller.agent)?;
         let task = self.open_task_of(caller, task).await?;
@@ -164,7 +145,7 @@ impl Broker {
         let access = parse_access(
             &ask.scopes,
             ask.ttl_seconds,
-            ask.confirmation_key.as_ref(),
+            (ask.confirmation_key.as_ref(), ask.delivery_key.as_ref()),
             bundle.catalogue(),
             &[&agent.ceiling, &task.ceiling],
         );
@@ -175,13 +156,10 @@ impl Broker {
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
         let settled = self.settle(&bundle, agent, &task, &access, now, &mut record).await?;
         let mut tx = self.store.begin("access.request");
-        once.record(&mut tx, task.id.to_string(), now);
+        once.record(&mut tx, || settled.subject(&task), now);
         tx.check_task(&task);
         self.commit_settled(tx, agent, &task, &settled, &control, record).await?;
-        if settled.all_denied() {
-            return Err(settled.denial(&task));
-        }
-        self.deliver(task, settled, control).await
+        Ok(self.deliver(caller, task, settled, control).await)
     }
 
     /// Who reaches above its ceiling is refused before policy is asked; that it reached goes on record all the same.
@@ -214,7 +192,8 @@ impl Broker {
         let key = access.confirmation_key.as_deref();
         let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
         let groups = self.evaluate(&asking, &access.scopes, access.ttl)?;
-        let mut settled = Settled { requests: Vec::new(), decisions: Vec::new(), begun: Vec::new() };
+        let seal_to = access.delivery_key.clone();
+        let mut settled = Settled { requests: Vec::new(), decisions: Vec::new(), begun: Vec::new(), seal_to };
         for group in groups {
             self.settle_group(&asking, group, record, &mut settled).await?;
         }
@@ -280,7 +259,7 @@ impl Broker {
             })
             .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
             note_granted(&grant, decision.id, record);
-            let begun = self.begin_mint(lease, &grant, plan, asking, record).await?;
+            let begun = self.begin_mint(lease, &grant, plan, asking, settled.seal_to.as_ref(), record).await?;
             settled.begun.push((grant, begun));
         }
         settled.requests.push(request);
@@ -305,25 +284,51 @@ impl Broker {
         }
         for (grant, begun) in &settled.begun {
             tx.insert_grant(grant);
-            tx.insert_lease(begun.lease());
+            begun.insert(&mut tx)?;
         }
-        match record.commit(tx).await {
+        let committed = record.commit(tx).await;
+        let first = settled.requests.first().map(|request| request.id);
+        match self
+            .read_back(committed, async |store| match first {
+                Some(id) => Ok(store.find_request(id).await?.is_some()),
+                None => Ok(false),
+            })
+            .await
+        {
             Ok(()) => Ok(()),
             Err(error) => Err(self.settle_store_error_for(error, agent).await),
         }
     }
 
     /// After the commit: finish what needs the outside, and answer with every credential that is ready.
-    async fn deliver(&self, task: Task, settled: Settled, control: Control) -> Result<TaskAnswer, BrokerError> {
-        let mut ready: Vec<Ready> = Vec::with_capacity(settled.begun.len());
-        let mut failed = None;
-        for (grant, begun) in settled.begun {
-            match self.finish_mint(begun, &task, &grant, control.clone()).await {
-                Ok(one) => ready.push(one),
-                Err(error) => failed = Some(error),
-            }
+    async fn deliver(
+        &self,
+        caller: &AgentCaller,
+        task: Task,
+        settled: Settled,
+        control: Control,
+    ) -> Result<TaskAnswer, BrokerError> {
+        let Settled { requests, decisions, begun, seal_to } = settled;
+        if requests.iter().all(|request| matches!(request.state, RequestState::Denied { .. })) {
+            return Err(denial(&task, &decisions));
         }
-        Ok(self.answer_fresh(&task, &settled.requests, &settled.decisions, ready, failed.as_ref()))
+        let ground = Ground { task, seen: control, fresh_until: caller.expires_at, seal_to };
+        let (ready, failed) = self.finish_mints(begun, &ground).await;
+        let waits = requests.iter().any(|request| request.pending().is_some());
+        let failed = refuse_or_tell(failed, !ready.is_empty() || waits)?;
+        Ok(self.answer_fresh(&ground.task, &requests, &decisions, ready, failed.as_ref()))
+    }
+}
+
+/// A mint that failed is told beside what there is to answer. Where there is nothing, and it is not a backend that may be asked
+/// again, it is the answer.
+pub(super) fn refuse_or_tell(
+    failed: Option<BrokerError>,
+    something_else: bool,
+) -> Result<Option<BrokerError>, BrokerError> {
+    match failed {
+        Some(error) if !something_else && !matches!(error, BrokerError::Mint(_)) => Err(error),
+        other => Ok(other),
     }
 }
 

@@ -255,7 +255,7 @@ impl Broker {
                 record.note(EventKind::GrantEnded, about_grant(&grant), [("cause", cause.as_str().into())]);
             }
         }
-        let leases = self.store.list_leases_of_task(task.id).await?;
+        let leases = self.deliveries.as_delivered(self.store.list_leases_of_task(task.id).await?);
         let ending = put_to_end(leases, cause, now, &mut tx, &mut record);
         record.commit(tx).await?;
         Ok(ending)
@@ -312,7 +312,7 @@ impl Broker {
             [("cause", cause.as_str().into()), ("reason", reason.unwrap_or("").into())],
         );
         let filter = LeaseFilter { grant: Some(grant.id), live: Some(true), ..LeaseFilter::default() };
-        let leases = self.store.list_leases(&filter, None, PAGE).await?;
+        let leases = self.deliveries.as_delivered(self.store.list_leases(&filter, None, PAGE).await?);
         let ending = put_to_end(leases, cause, now, &mut tx, &mut record);
         match record.commit(tx).await {
             Ok(()) => {

@@ -194,6 +194,6 @@ impl Broker {
         #[expect(clippy::cast_precision_loss, reason = "a gauge of how many; exact below 2^52")]
         metrics::gauge!("hallpass_limiter_keys").set(self.limits.keys() as f64);
         self.store.forget(self.clock.now()).await?;
-        Ok(SweepReport::default())
+        self.store.forget_sealed_deliveries(BATCH).await.map(report).map_err(BrokerError::from)
     }
 }

@@ -162,7 +162,14 @@ impl Broker {
     /// Put credentials into an answer, and say what to do next.
     pub(super) fn add_credentials(&self, answer: &mut TaskAnswer, ready: Vec<Ready>, failed: Option<&BrokerError>) {
         for one in ready {
-            self.deliveries.send(&one.lease);
+            match &one.sealed {
+                None => self.deliveries.send(&one.lease),
+                // One that was minted outside works only now; the others are on record as delivered.
+                Some(sealed) if one.lease.is_undelivered() => {
+                    self.deliveries.deposit(&one.lease, sealed.to.clone(), self.clock.now());
+                }
+                Some(_) => {}
+            }
             let id = one.lease.id.to_string();
             answer.already_delivered.retain(|held| *held != id);
             answer.credentials.push(one.into_credential());

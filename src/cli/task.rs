@@ -55,6 +55,7 @@ impl AskArgs {
             message: self.message.clone(),
             ceiling: None,
             confirmation_key: None,
+            delivery_key: None,
         }
     }
 }

@@ -11,11 +11,11 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::api::openapi::{ASK_400, ASK_403, ASK_422, ASK_429, ASK_503};
-use crate::api::{Closure, MoreAccessAsk, TaskAnswer, TaskAsk};
+use crate::api::{Closure, CollectAsk, MoreAccessAsk, TaskAnswer, TaskAsk};
 use crate::broker::{AgentCaller, MAX_WAIT};
 use crate::domain::EndCause;
 
-use super::body::{Json, NoBody, Params};
+use super::body::{Json, JsonOrNone, NoBody, Params};
 use super::caller::{Agent, Anyone, PathId};
 use super::delivery::Delivery;
 use super::idempotency::IdempotencyKey;
@@ -127,7 +127,8 @@ pub(super) async fn ask_for_more(
 /// Collect what has been granted since
 ///
 /// Mints and delivers after an approval, or afresh after a credential expired, while the grant lives.
-#[utoipa::path(post, path = "/v1/tasks/{id}/credentials", operation_id = "collect_credentials", tag = "tasks", security(("agentToken" = [])),
+#[utoipa::path(post, path = "/v1/tasks/{id}/credentials", operation_id = "collect_credentials", tag = "tasks",
+    request_body = Option<CollectAsk>, security(("agentToken" = [])),
     params(("id" = String, Path, description = "The task's id"),
         ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
@@ -145,10 +146,10 @@ pub(super) async fn collect(
     Agent(agent): Agent,
     PathId(id): PathId,
     IdempotencyKey(key): IdempotencyKey,
-    _: NoBody,
+    JsonOrNone(ask): JsonOrNone<CollectAsk>,
 ) -> Result<Response, Refusal> {
     let broker = state.broker.clone();
-    let work = async move { Ok(Delivery::new(broker.clone(), broker.collect(&agent, &id, key).await?)) };
+    let work = async move { Ok(Delivery::new(broker.clone(), broker.collect(&agent, &id, ask, key).await?)) };
     let delivery = detached(&state, work).await?;
     let nothing_yet = delivery.waits() && !delivery.has_credentials();
     let status = if nothing_yet { StatusCode::ACCEPTED } else { StatusCode::OK };

@@ -13,7 +13,7 @@ use super::codec::Database;
 use super::connect::Target;
 use super::group::{self, Answers, Attempt};
 use super::tx::List;
-use super::{StoreError, idempotency, tokens_seen, unavailable};
+use super::{StoreError, idempotency, sealed_deliveries, tokens_seen, unavailable};
 use crate::domain::Timestamp;
 
 /// The most lists that wait.
@@ -350,7 +350,7 @@ impl Committer {
     async fn forget(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let connection = self.connection().await?;
         let mut forgotten = 0_u64;
-        for sql in [tokens_seen::FORGET, idempotency::FORGET] {
+        for sql in [tokens_seen::FORGET, idempotency::FORGET, sealed_deliveries::FORGET] {
             for _ in 0..FORGET_ROUNDS {
                 let query = sqlx::query(sql).bind(now.as_millis()).bind(FORGET_ROWS);
                 let rows = query.execute(&mut *connection).await.map_err(unavailable)?.rows_affected();

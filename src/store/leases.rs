@@ -45,6 +45,18 @@ pub(super) const UPDATE: Statement = Statement {
     ),
 };
 
+/// That its agent has it: after the updates, so that of a delivery and an end in one group the end wins. The fence stays.
+pub(super) const DELIVER: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Any,
+    sql: grouped!(
+        "-- leases.deliver
+        UPDATE lease SET delivered_at = CAST(v.value->>2 AS BIGINT), due_at = lease.ends_at FROM ",
+        " WHERE lease.id = v.value->>0 AND lease.fence = CAST(v.value->>1 AS BIGINT) AND lease.state = 'live'
+            AND lease.delivered_at IS NULL"
+    ),
+};
+
 /// After the inserts: no other lease of the grant is minting or works at that moment.
 pub(super) const CHECK_ALONE: Statement = Statement {
     table: TABLE,
@@ -172,6 +184,13 @@ impl Tx {
         self.list.push(Change::LeaseUpdate, |row| {
             row.show(before.id).int(before.fence);
             moving(row, after);
+        });
+    }
+
+    /// Note that the agent has the secret of a live lease of this fence; any other stays as it is.
+    pub fn deliver_lease(&mut self, lease: LeaseId, fence: i64, at: Timestamp) {
+        self.list.push(Change::LeaseDeliver, |row| {
+            row.show(lease).int(fence).time(at);
         });
     }
 }

@@ -16,6 +16,7 @@ mod idempotency;
 mod leases;
 mod migrate;
 mod probe;
+mod sealed_deliveries;
 mod signing_keys;
 mod tasks;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use connect::StoreSettings;
 pub use control::Suspension;
 pub use events::{EventFilter, StoredEvent};
 pub use leases::LeaseFilter;
+pub use sealed_deliveries::SealedDelivery;
 pub use signing_keys::SealedKey;
 pub use tasks::TaskFilter;
 pub use tx::Tx;
@@ -185,7 +187,7 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens and idempotency keys past their time; how many. Never authority, so it needs no events.
+    /// Forget used tokens, idempotency keys and sealed credentials past their time; how many. Never authority, so it needs no events.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].

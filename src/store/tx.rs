@@ -7,7 +7,7 @@ use super::codec::{Columns, Database, Grouped, Rows};
 use super::committer::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency, leases,
-    probe, signing_keys, tasks, tokens_seen,
+    probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
 };
 use crate::domain::{AgentId, Facts};
 
@@ -56,10 +56,13 @@ changes! {
     ApprovalInsert => approvals::INSERT,
     GrantInsert => grants::INSERT,
     LeaseInsert => leases::INSERT,
+    SealedInsert => sealed_deliveries::INSERT,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
     LeaseUpdate => leases::UPDATE,
+    LeaseDeliver => leases::DELIVER,
+    SealedDelete => sealed_deliveries::DELETE,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,
@@ -182,7 +185,7 @@ impl Tx {
         self.commit_without_facts()
     }
 
-    /// Make changes durable that are not about authority: the probe.
+    /// Make changes durable that are not about authority: the probe, and what is forgotten.
     pub(super) fn commit_without_facts(self) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let answer = self.queue.send(self.lane, self.list);
         async move { answer?.wait().await }

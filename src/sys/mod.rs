@@ -9,6 +9,7 @@ mod http;
 mod json;
 mod jwk;
 pub mod keys;
+mod seal;
 
 pub use address::is_public;
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -17,4 +18,5 @@ pub use hash::{canonical_json, fingerprint, sha256, sorted_json};
 pub use http::{FetchError, FetchLimits, HttpClient, HttpSetupError, Incoming, Outgoing};
 pub use json::{JsonError, check_strict, parse_object};
 pub use jwk::{JwkError, PublicJwk};
+pub use seal::{DeliveryKey, SealError};
 pub use secrecy::{ExposeSecret, SecretString};

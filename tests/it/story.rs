@@ -25,6 +25,7 @@ async fn a_harmless_scope_is_granted_at_once_and_ends_with_its_task() {
             "access.granted",
             "credential.minting",
             "credential.minted",
+            "credential.delivered",
             "task.closed",
             "grant.ended",
             "lease.ending",

@@ -91,6 +91,7 @@ fn ask(purpose: &str, scope: &str, ttl_seconds: Option<i64>) -> TaskAsk {
         message: None,
         ceiling: None,
         confirmation_key: None,
+        delivery_key: None,
     }
 }
 

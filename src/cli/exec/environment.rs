@@ -119,6 +119,7 @@ mod tests {
             kind: kind.to_owned(),
             scopes: vec![scope.to_owned()],
             values: BTreeMap::from([(member.to_owned(), value.to_owned())]),
+            sealed: None,
             usable_until: Timestamp::from_secs(1),
             native_end: Timestamp::from_secs(1),
             revocation: RevocationView { how: String::new(), strength: String::new() },

@@ -173,6 +173,12 @@ impl Lease {
         matches!(self.state, LeaseState::Live { .. }) && now < self.ends_at
     }
 
+    /// Whether it works and nobody was seen to have it.
+    #[must_use]
+    pub const fn is_undelivered(&self) -> bool {
+        matches!(self.0.state, LeaseState::Live { delivered_at: None, .. })
+    }
+
     /// When a sweep must look at it: the deadline of its mint or its delivery, its end, or the next attempt. `None` once it has
     /// ended.
     #[must_use]

@@ -33,10 +33,29 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) {
-            let detail = "Send the body as `Content-Type: application/json`, in UTF-8.";
-            return Err(Refusal::new(ProblemKind::UnsupportedMediaType, detail));
+            return Err(not_json());
         }
         parse(&read(&parts.headers, body).await?).map(Self)
+    }
+}
+
+fn not_json() -> Refusal {
+    Refusal::new(ProblemKind::UnsupportedMediaType, "Send the body as `Content-Type: application/json`, in UTF-8.")
+}
+
+/// A JSON body that may be left out.
+pub(super) struct JsonOrNone<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNone<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body).await?;
+        match bytes.trim_ascii() {
+            b"" | b"{}" => Ok(Self(T::default())),
+            _ if is_json(&parts.headers) => parse(&bytes).map(Self),
+            _ => Err(not_json()),
+        }
     }
 }
 

@@ -181,19 +181,25 @@ async fn the_kill_switch_ends_everything_and_nothing_is_minted_until_it_is_relea
 }
 
 #[tokio::test]
-async fn the_kill_switch_stops_a_mint_that_is_under_way() {
-    let house = Harness::start().await;
-    let mut held_back = house.sandbox.hold_next(SandboxCall::Mint);
-    let (token, body) = (house.agent("release-bot"), ask(READ));
-    let kill = async {
-        held_back.acted().await;
-        house.revoke(&json!({ "kill_switch": "engage" })).await;
-        held_back.release();
-    };
-    let (reply, ()) = tokio::join!(house.post("/v1/tasks", &token, &body), kill);
-    assert_eq!(reply.json()["credentials"], json!([]));
-    house.sweep().await;
-    assert!(house.sandbox.honoured(house.broker.now()).is_empty());
+async fn rev_09_the_kill_switch_stops_a_mint_that_is_under_way_even_if_it_is_released_at_once() {
+    for words in [&["engage"][..], &["engage", "release"]] {
+        let house = Harness::start().await;
+        let mut held_back = house.sandbox.hold_next(SandboxCall::Mint);
+        let (token, body) = (house.agent("release-bot"), ask(READ));
+        let kill = async {
+            held_back.acted().await;
+            for word in words {
+                house.revoke(&json!({ "kill_switch": word })).await;
+            }
+            held_back.release();
+        };
+        let (reply, ()) = tokio::join!(house.post("/v1/tasks", &token, &body), kill);
+        assert_eq!(reply.expect(503)["code"], "kill-switch-active", "{words:?}");
+        house.settle().await;
+        assert!(house.sandbox.honoured(house.broker.now()).is_empty());
+        assert_eq!(house.leases().await[0]["state"], "ended");
+        assert_eq!(house.sandbox.calls(SandboxCall::Activate), 0);
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 mod approval;
 mod credentials;
+mod delivery;
 mod ending;
+mod fact;
 mod faults;
 mod identity;
 mod intake;
@@ -12,6 +14,7 @@ mod limits;
 mod once;
 mod policy;
 mod replicas;
+mod sealed;
 
 use serde_json::{Value, json};
 
@@ -94,6 +97,15 @@ impl Harness {
     /// Whether the sandbox honours this secret now.
     fn works(&self, secret: &str) -> bool {
         self.sandbox.check(secret, self.broker.now()).is_some()
+    }
+
+    /// Let everything come to its end: wait until nothing of a mint can be under way any more, and sweep.
+    async fn settle(&self) {
+        self.sweep().await;
+        self.advance_secs(31);
+        self.sweep().await;
+        self.advance_secs(8);
+        self.sweep().await;
     }
 
     fn advance_secs(&self, secs: i64) {
