@@ -22,6 +22,14 @@ pub const RUST_LOG: &str = "RUST_LOG";
 /// Set to anything: no colour.
 pub const NO_COLOR: &str = "NO_COLOR";
 
+/// In debug builds only: the kill point that acts, e.g. `mint.after_external=abort` (`--list-killpoints`).
+#[cfg(debug_assertions)]
+pub const KILLPOINT: &str = "HALLPASS_KILLPOINT";
+/// In debug builds only: how many seconds the server's clock is ahead of the machine's, for tests of a broker that was down
+/// for so long.
+#[cfg(debug_assertions)]
+pub const CLOCK_AHEAD_SECS: &str = "HALLPASS_CLOCK_AHEAD_SECS";
+
 /// The value of a variable; `None` when it is not set, empty, or not UTF-8.
 #[must_use]
 pub fn read(name: &str) -> Option<String> {

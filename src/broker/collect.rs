@@ -86,6 +86,7 @@ impl Broker {
             tx.check_alone(one.lease());
         }
         let first = begun.first().map(|(_, one)| one.lease().id);
+        crate::sys::killpoint!(MintBeforeIntent);
         let committed = record.commit(tx).await;
         let landed = self.read_back(committed, async |store| match first {
             Some(id) => Ok(store.find_lease(id).await?.is_some()),

@@ -195,8 +195,10 @@ impl Broker {
             record.note(kind, Subjects::default(), [("reason", reason.into()), ("epoch", after.kill_epoch.into())]);
             let mut tx = self.store.begin("kill_switch");
             tx.set_control(&before, &after);
+            crate::sys::killpoint!(KillSwitchBeforeCommit);
             match record.commit(tx).await {
                 Ok(()) => {
+                    crate::sys::killpoint!(KillSwitchAfterCommit);
                     self.look_again().await?;
                     self.wake_sweeps();
                     return Ok(());

@@ -124,7 +124,9 @@ impl Broker {
                 record.note(EventKind::AccessDenied, about_request(request), [("reason", "by_approver".into())]);
             }
         }
-        match record.commit(tx).await {
+        let recorded = record.commit(tx).await;
+        crate::sys::killpoint!(ApprovalAfterCommit);
+        match recorded {
             Ok(()) => Ok(()),
             Err(StoreError::Conflict { table: "approval" }) => Err(BrokerError::VerdictGiven),
             Err(StoreError::Conflict { .. }) => Err(BrokerError::AlreadyDecided("settled")),

@@ -201,6 +201,7 @@ impl Broker {
             }
             ids.push(id);
         }
+        crate::sys::killpoint!(DeliverBeforeRecord);
         match record.commit(tx).await {
             Ok(()) => self.deliveries.recorded(ids.into_iter()),
             Err(StoreError::Unknown(_)) => {

@@ -53,6 +53,7 @@ impl Broker {
         if ending.is_empty() {
             return;
         }
+        crate::sys::killpoint!(EndAfterIntent);
         let broker = self.clone();
         // Detached: whoever waits for the answer may go away, the credentials end all the same.
         let work = tokio::spawn(async move {
@@ -71,6 +72,7 @@ impl Broker {
     /// One attempt to end one credential: tell the backend, look whether it obeyed, and record what is known now.
     pub async fn end_lease(&self, lease: Lease) {
         let outcome = self.tell_backend(&lease).await;
+        crate::sys::killpoint!(EndAfterDisable);
         let now = self.clock.now();
         let mut record = Record::new(&self.ids, now, Actor::Broker);
         let after = match outcome {
@@ -98,7 +100,9 @@ impl Broker {
         let Ok(after) = after else { return };
         let mut tx = self.store.begin("lease.ended");
         tx.update_lease(&lease, &after);
-        match record.commit(tx).await {
+        let recorded = record.commit(tx).await;
+        crate::sys::killpoint!(EndAfterFact);
+        match recorded {
             Ok(()) => self.signals.changed(lease.task),
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => {
@@ -204,6 +208,9 @@ pub(super) fn put_to_end(
     tx: &mut Tx,
     record: &mut Record<'_>,
 ) -> Vec<Lease> {
+    if !leases.is_empty() {
+        crate::sys::killpoint!(EndBeforeIntent, blocking);
+    }
     let mut ending = Vec::with_capacity(leases.len());
     for lease in leases {
         if let Ok(after) = lease.clone().end(cause, now) {

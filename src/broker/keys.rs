@@ -76,7 +76,10 @@ impl Broker {
         );
         let mut tx = self.store.begin("key.create");
         tx.insert_signing_key(&self.row(key)?);
-        Ok(record.commit(tx).await?)
+        crate::sys::killpoint!(KeyBeforeCommit);
+        record.commit(tx).await?;
+        crate::sys::killpoint!(KeyAfterCommit);
+        Ok(())
     }
 
     async fn retire_key(&self, kid: &str, now: Timestamp) -> Result<(), BrokerError> {

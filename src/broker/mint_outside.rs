@@ -50,6 +50,7 @@ impl Broker {
         begun: Vec<(Grant, Begun)>,
         ground: &Ground,
     ) -> (Vec<Ready>, Option<BrokerError>) {
+        crate::sys::killpoint!(MintAfterIntent);
         let mints = begun.into_iter().map(|(grant, begun)| self.finish_mint(begun, grant, ground));
         let (mut ready, mut failed) = (Vec::new(), None);
         for minted in futures_util::future::join_all(mints).await {
@@ -81,7 +82,9 @@ impl Broker {
     }
 
     async fn mint_outside(&self, minting: Minting) -> Result<Ready, BrokerError> {
+        crate::sys::killpoint!(MintBeforeExternal);
         let outcome = tokio::time::timeout(MINT_TIMEOUT, minting.minter.mint(&minting.plan)).await;
+        crate::sys::killpoint!(MintAfterExternal);
         let minted = match outcome.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned()))) {
             Ok(minted) => minted,
             Err(error) => {
@@ -98,6 +101,7 @@ impl Broker {
                 return Err(error);
             }
         };
+        crate::sys::killpoint!(MintAfterFact);
         self.let_work(&live, &*minting.minter).await?;
         Ok(Ready { lease: live, minted, minter: minting.minter, sealed })
     }
@@ -213,6 +217,7 @@ impl Broker {
             }
             return Err(error.into());
         }
+        crate::sys::killpoint!(MintAfterActivate);
         // A row that cannot be read now is live and undelivered, and the sweep's.
         if self.store.find_lease(live.id).await?.is_some_and(|row| row.fence == live.fence) {
             return Ok(());

@@ -286,6 +286,7 @@ impl Broker {
             tx.insert_grant(grant);
             begun.insert(&mut tx)?;
         }
+        crate::sys::killpoint!(MintBeforeIntent);
         let committed = record.commit(tx).await;
         let first = settled.requests.first().map(|request| request.id);
         match self

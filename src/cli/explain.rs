@@ -45,3 +45,24 @@ pub(crate) fn routes() -> Outcome {
     }
     Ok(0)
 }
+
+/// Every kill point, and what is done and not done there.
+///
+/// # Errors
+/// [`Failure`] when standard output cannot be written.
+#[cfg(debug_assertions)]
+pub(crate) fn killpoints() -> Outcome {
+    for point in crate::sys::killpoint::KillPoint::ALL {
+        print(&format!("{:<28}{}", point.as_str(), point.what()))?;
+    }
+    Ok(0)
+}
+
+/// A release build has none.
+///
+/// # Errors
+/// [`Failure`], always.
+#[cfg(not(debug_assertions))]
+pub(crate) fn killpoints() -> Outcome {
+    Err(Failure::usage("a release build has no kill points").fix("use a debug build: `cargo run -- --list-killpoints`"))
+}

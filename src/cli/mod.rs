@@ -57,6 +57,9 @@ struct Cli {
     /// Print every route and who may call it
     #[arg(long, hide = true)]
     print_routes: bool,
+    /// Print every kill point of a debug build
+    #[arg(long, hide = true)]
+    list_killpoints: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,9 +162,12 @@ fn run(cli: Cli) -> Outcome {
 }
 
 async fn dispatch(cli: Cli) -> Outcome {
-    let Cli { command, session, config, print_routes } = cli;
+    let Cli { command, session, config, print_routes, list_killpoints } = cli;
     if print_routes {
         return explain::routes();
+    }
+    if list_killpoints {
+        return explain::killpoints();
     }
     let Some(command) = command else {
         return Err(Failure::usage("there is no command").fix("run `hallpass help`"));

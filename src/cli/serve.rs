@@ -21,6 +21,8 @@ pub(crate) async fn run(told: Option<&Path>) -> Outcome {
             .fix("start it with `hallpass dev`, or write a configuration of your own (examples/hallpass.toml)"));
     }
     telemetry::start_logging(LogStyle::detect(), "info")?;
+    #[cfg(debug_assertions)]
+    arm_killpoint()?;
     start(&config, World::default(), || {
         tracing::info!(listen = %config.server.listen, url = config.public_url(), "ready");
         Ok(())
@@ -69,4 +71,17 @@ pub(super) fn make_data_folder(folder: &Path) -> Result<(), Failure> {
 async fn end_on_next(mut signals: StopSignals) {
     signals.received().await;
     std::process::exit(i32::from(Exit::Failure.code()));
+}
+
+/// In debug builds the environment may name a kill point.
+#[cfg(debug_assertions)]
+fn arm_killpoint() -> Result<(), Failure> {
+    use crate::app::env;
+    if let Some(order) = env::read(env::KILLPOINT) {
+        let order: crate::sys::killpoint::KillOrder =
+            order.parse().map_err(|why: String| Failure::usage(format!("{}: {why}", env::KILLPOINT)))?;
+        tracing::warn!(?order, "a kill point is armed");
+        order.arm();
+    }
+    Ok(())
 }

@@ -91,9 +91,11 @@ impl http_body::Body for Parcel {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        crate::sys::killpoint!(DeliverBeforeBody, blocking);
         let bytes = self.bytes.take();
         if bytes.is_some() {
             self.receipt.sign();
+            crate::sys::killpoint!(DeliverAfterBody, blocking);
         }
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }

@@ -151,7 +151,10 @@ async fn commit(
     attempt: &mut Attempt,
 ) -> Result<Answers, StoreError> {
     attempt.answers = Some(answers);
-    let Err(error) = connection.execute("COMMIT").await else {
+    crate::sys::killpoint!(StoreBeforeCommit, Err(StoreError::Unavailable("kill point".to_owned())));
+    let done = connection.execute("COMMIT").await;
+    crate::sys::killpoint!(StoreAfterCommit, Err(StoreError::Unknown("kill point".to_owned())));
+    let Err(error) = done else {
         return Ok(attempt.answers.take().unwrap_or_default());
     };
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);

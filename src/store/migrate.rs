@@ -109,10 +109,12 @@ async fn apply(
         )));
     }
     for migration in &missing {
+        crate::sys::killpoint!(MigrateStatement);
         let text = migration.text(database);
         connection.execute(text).await.map_err(unavailable)?;
         let record = sqlx::query(INSERT).bind(migration.name).bind(sha256(text).to_string());
         record.execute(&mut *connection).await.map_err(unavailable)?;
     }
+    crate::sys::killpoint!(MigrateBeforeCommit);
     Ok(missing.iter().map(|migration| migration.name).collect())
 }

@@ -9,6 +9,7 @@ mod http;
 mod json;
 mod jwk;
 pub mod keys;
+pub mod killpoint;
 mod seal;
 
 pub use address::is_public;
@@ -18,5 +19,6 @@ pub use hash::{canonical_json, fingerprint, sha256, sorted_json};
 pub use http::{FetchError, FetchLimits, HttpClient, HttpSetupError, Incoming, Outgoing};
 pub use json::{JsonError, check_strict, parse_object};
 pub use jwk::{JwkError, PublicJwk};
+pub(crate) use killpoint::killpoint;
 pub use seal::{DeliveryKey, SealError};
 pub use secrecy::{ExposeSecret, SecretString};
