@@ -18,9 +18,6 @@ use crate::broker::Broker;
 use crate::http::{self, HttpState, RequestIds};
 use crate::worker::{self, BundleWatch, Intervals};
 
-/// Longest that work under way may take after the listener has closed: a mint takes at most 8 s.
-const FINISH_WITHIN: Duration = Duration::from_secs(15);
-
 /// A server that listens and is about to serve.
 pub struct Server {
     broker: Broker,
@@ -30,6 +27,8 @@ pub struct Server {
     state: HttpState,
     watch: Arc<BundleWatch>,
     watch_every: Option<Duration>,
+    intervals: Intervals,
+    finish_within: Duration,
     stopping: CancellationToken,
 }
 
@@ -62,7 +61,13 @@ impl Server {
         let watch = Arc::new(BundleWatch::new(broker.clone(), config.policy.folder.clone()));
         let seconds = u64::from(config.policy.watch_seconds);
         let watch_every = (seconds > 0).then(|| Duration::from_secs(seconds));
-        Ok(Self { broker, listener, metrics, tls, state, watch, watch_every, stopping })
+        let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+        let intervals = Intervals {
+            ending: seconds(config.intervals.ending_seconds),
+            upkeep: seconds(config.intervals.upkeep_seconds),
+        };
+        let finish_within = seconds(config.intervals.finish_seconds);
+        Ok(Self { broker, listener, metrics, tls, state, watch, watch_every, intervals, finish_within, stopping })
     }
 
     /// Where it listens.
@@ -86,7 +91,7 @@ impl Server {
     pub async fn serve(self, until: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let chores = TaskTracker::new();
         let resting = CancellationToken::new();
-        worker::start(&self.broker, Intervals::default(), &resting, &chores);
+        worker::start(&self.broker, self.intervals, &resting, &chores);
         if let Some(every) = self.watch_every {
             let (watch, stop) = (Arc::clone(&self.watch), resting.clone());
             chores.spawn(async move { watch.watch(every, stop).await });
@@ -110,12 +115,12 @@ impl Server {
         stopping.cancel();
         serving.await.context("the listener panicked")?.context("the listener failed")?;
         work.close();
-        if tokio::time::timeout(FINISH_WITHIN, work.wait()).await.is_err() {
+        if tokio::time::timeout(self.finish_within, work.wait()).await.is_err() {
             tracing::warn!("some work did not finish in time; the sweeps of the next start take it up");
         }
         resting.cancel();
         chores.close();
-        let _ = tokio::time::timeout(FINISH_WITHIN, chores.wait()).await;
+        let _ = tokio::time::timeout(self.finish_within, chores.wait()).await;
         self.broker.stop().await;
         Ok(())
     }

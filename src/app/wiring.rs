@@ -16,8 +16,6 @@ use crate::store::{Store, StoreSettings};
 use crate::sys::keys::{Kek, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, ExposeSecret as _, HttpClient, SystemClock, SystemEntropy, sha256};
 
-/// For how many seconds the JWKS document may be cached.
-const JWKS_MAX_AGE_SECS: u32 = 300;
 /// Seconds in a day.
 const DAY_SECS: u32 = 86_400;
 
@@ -34,6 +32,11 @@ pub struct World {
 impl Default for World {
     /// The machine's clock and randomness, and no sandbox.
     fn default() -> Self {
+        #[cfg(debug_assertions)]
+        if let Some(ahead) = super::env::read(super::env::CLOCK_AHEAD_SECS).and_then(|secs| secs.parse().ok()) {
+            let clock = Arc::new(crate::sys::ShiftedClock::ahead(ahead));
+            return Self { clock, entropy: Arc::new(SystemEntropy::default()), sandbox: None };
+        }
         Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()), sandbox: None }
     }
 }
@@ -67,7 +70,8 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
     key_algorithms.dedup();
     let longest = bundle.catalogue().entries().map(|entry| entry.max_ttl).max().unwrap_or(Ttl::EIGHT_HOURS);
     let rotate_after_secs = config.keys.rotate_after_days.saturating_mul(DAY_SECS);
-    let rotation = RotationSettings::new(rotate_after_secs, JWKS_MAX_AGE_SECS, longest).context("[keys]")?;
+    let rotation =
+        RotationSettings::new(rotate_after_secs, config.keys.jwks_max_age_seconds, longest).context("[keys]")?;
     let broker = Broker::start(Parts {
         clock: world.clock,
         entropy: world.entropy,
@@ -79,7 +83,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
         kek: kek(&config.keys.kek)?,
         key_algorithms,
         rotation,
-        jwks_max_age_secs: JWKS_MAX_AGE_SECS,
+        jwks_max_age_secs: config.keys.jwks_max_age_seconds,
         resource_servers: resource_servers(config)?,
         limits: LimitSettings {
             address_per_minute: config.limits.address_per_minute,

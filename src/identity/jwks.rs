@@ -21,8 +21,6 @@ use crate::sys::{FetchError, FetchLimits, HttpClient, Outgoing, parse_object, sh
 const MAX_DISCOVERY_BYTES: usize = 64 * 1024;
 const MAX_BEARER_BYTES: usize = 16 * 1024;
 const MAX_DEPTH: usize = 16;
-/// After a failure, and after a refetch for an unknown key, nothing is fetched for this long.
-const PAUSE_MILLIS: u64 = 30_000;
 /// All the fetching of one refresh, which may be discovery and keys.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -112,11 +110,11 @@ impl Keys {
 
     /// Fetch again because a token names a key we do not have, unless that was done a moment ago.
     pub(super) async fn look_again(&self, now: Timestamp) {
-        if self.state.load().paused(now) {
+        if self.paused(now) {
             return;
         }
         let _one_at_a_time = self.fetching.lock().await;
-        if !self.state.load().paused(now) {
+        if !self.paused(now) {
             self.update(|state| state.forced_at = Some(now));
             self.fetch(now).await;
         }
@@ -143,8 +141,21 @@ impl Keys {
     fn is_due(&self, now: Timestamp, after_secs: u32) -> bool {
         let state = self.state.load();
         let old = state.age_millis(now).is_none_or(|age| age >= millis(after_secs));
-        let failed_just_now = state.failed.as_ref().is_some_and(|(at, _)| within_pause(*at, now));
+        let failed_just_now = state.failed.as_ref().is_some_and(|(at, _)| self.within_pause(*at, now));
         old && !failed_just_now
+    }
+
+    /// Whether strangers' tokens may not make us fetch at present.
+    fn paused(&self, now: Timestamp) -> bool {
+        let state = self.state.load();
+        let failed_at = state.failed.as_ref().map(|(at, _)| *at);
+        [state.forced_at, failed_at].into_iter().flatten().any(|at| self.within_pause(at, now))
+    }
+
+    /// After a failure, and after a refetch for an unknown key, nothing is fetched for a while. Also true for a moment in the
+    /// future, so that a clock that was set back does not open the gate for long.
+    fn within_pause(&self, at: Timestamp, now: Timestamp) -> bool {
+        now.millis_since(at).saturating_abs() < millis(self.settings.pause_seconds)
     }
 
     async fn fetch_if_due(&self, now: Timestamp, after_secs: u32) {
@@ -211,12 +222,6 @@ impl State {
         self.fetched_at.map(|at| now.millis_since(at).saturating_abs())
     }
 
-    /// Whether strangers' tokens may not make us fetch at present.
-    fn paused(&self, now: Timestamp) -> bool {
-        let failed_at = self.failed.as_ref().map(|(at, _)| *at);
-        [self.forced_at, failed_at].into_iter().flatten().any(|at| within_pause(at, now))
-    }
-
     fn accept(&mut self, digest: Digest, set: KeySet, now: Timestamp) {
         let last = self.held.as_ref();
         if last.is_none_or(|held| held.digest != digest) {
@@ -226,11 +231,6 @@ impl State {
         self.fetched_at = Some(now);
         self.failed = None;
     }
-}
-
-/// Also true for a moment in the future, so that a clock that was set back does not open the gate for long.
-fn within_pause(at: Timestamp, now: Timestamp) -> bool {
-    now.millis_since(at).unsigned_abs() < PAUSE_MILLIS
 }
 
 fn millis(secs: u32) -> i64 {

@@ -56,12 +56,15 @@ pub struct IssuerSettings {
     /// and sent to every host the keys may come from, `jwks_hosts` included.
     #[serde(default)]
     pub bearer_file: Option<PathBuf>,
-    /// How long fetched keys count as fresh, 10 to 600 seconds. A withdrawn key is refused after that at the latest.
+    /// How long fetched keys count as fresh, 1 to 600 seconds. A withdrawn key is refused after that at the latest.
     #[serde(default = "ten_minutes")]
     pub cache_seconds: u32,
     /// How long the last good keys are used while fetching fails, `cache_seconds` to 86400 seconds; then nobody gets in.
     #[serde(default = "one_hour")]
     pub stale_seconds: u32,
+    /// For how long nothing is fetched after fetching failed, or after a token named an unknown key, 1 to 300 seconds.
+    #[serde(default = "half_a_minute")]
+    pub pause_seconds: u32,
     /// The longest life of a token from `iat` to `exp`, 60 to 604800 seconds. Default: 86400; `github-actions`: 3600.
     #[serde(default)]
     pub max_lifetime_seconds: Option<u32>,
@@ -83,6 +86,10 @@ const fn agents() -> Audience {
 
 const fn ten_minutes() -> u32 {
     600
+}
+
+const fn half_a_minute() -> u32 {
+    30
 }
 
 const fn one_hour() -> u32 {
@@ -159,7 +166,8 @@ impl IssuerSettings {
                 spiffe && self.jwks_file.is_none() && self.jwks_url.is_none(),
                 "preset `spiffe` needs `jwks_file` or `jwks_url`",
             ),
-            (!(10..=600).contains(&self.cache_seconds), "`cache_seconds` must be within 10 and 600"),
+            (!(1..=600).contains(&self.cache_seconds), "`cache_seconds` must be within 1 and 600"),
+            (!(1..=300).contains(&self.pause_seconds), "`pause_seconds` must be within 1 and 300"),
             (
                 !(self.cache_seconds..=86_400).contains(&self.stale_seconds),
                 "`stale_seconds` must be within `cache_seconds` and 86400",

@@ -21,6 +21,27 @@ impl Clock for SystemClock {
     }
 }
 
+/// The machine's clock, so much ahead: a broker that is started with it believes to have been down for so long.
+#[cfg(debug_assertions)]
+#[derive(Debug, Clone, Copy)]
+pub struct ShiftedClock(i64);
+
+#[cfg(debug_assertions)]
+impl ShiftedClock {
+    /// By whole seconds; negative is behind.
+    #[must_use]
+    pub const fn ahead(secs: i64) -> Self {
+        Self(secs.saturating_mul(1000))
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus_millis(self.0)
+    }
+}
+
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);

@@ -13,6 +13,8 @@ pub mod killpoint;
 mod seal;
 
 pub use address::is_public;
+#[cfg(debug_assertions)]
+pub use clock::ShiftedClock;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
 pub use hash::{canonical_json, fingerprint, sha256, sorted_json};

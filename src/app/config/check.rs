@@ -20,6 +20,7 @@ impl Config {
         self.check_keys(&mut found);
         self.check_resource_servers(&mut found);
         self.check_limits(&mut found);
+        self.check_intervals(&mut found);
         if self.issuers.is_empty() {
             found.push(
                 "there is no [[issuers]]: nobody could ever call; name the issuer of your workloads' identity tokens"
@@ -167,6 +168,20 @@ impl Config {
         ] {
             if !(1..=1_000_000).contains(&value) {
                 found.push(format!("limits.{name} = {value} is not within 1 to 1000000"));
+            }
+        }
+    }
+
+    fn check_intervals(&self, found: &mut Vec<String>) {
+        let intervals = &self.intervals;
+        for (name, value) in [
+            ("intervals.ending_seconds", intervals.ending_seconds),
+            ("intervals.upkeep_seconds", intervals.upkeep_seconds),
+            ("intervals.finish_seconds", intervals.finish_seconds),
+            ("keys.jwks_max_age_seconds", self.keys.jwks_max_age_seconds),
+        ] {
+            if !(1..=3600).contains(&value) {
+                found.push(format!("{name} = {value} is not within 1 to 3600"));
             }
         }
     }

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 pub use load::Overrides;
 pub use secret::SecretRef;
 pub use settings::{
-    Config, KeySettings, LimitSettings, PolicySettings, ResourceServerSettings, ServerSettings, StoreSection,
-    TlsSettings,
+    Config, IntervalSettings, KeySettings, LimitSettings, PolicySettings, ResourceServerSettings, ServerSettings,
+    StoreSection, TlsSettings,
 };
 
 /// Where the configuration is looked for when nobody says.

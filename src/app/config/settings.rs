@@ -27,6 +27,9 @@ pub struct Config {
     /// The policy bundle.
     #[serde(default)]
     pub policy: PolicySettings,
+    /// How often it looks, and how long it waits.
+    #[serde(default)]
+    pub intervals: IntervalSettings,
     /// Who vouches for workloads and people.
     #[serde(default)]
     pub issuers: Vec<IssuerSettings>,
@@ -133,6 +136,9 @@ pub struct KeySettings {
     /// `ES256` or `Ed25519`.
     #[serde(default = "es256")]
     pub algorithm: KeyAlgorithm,
+    /// For how many seconds others may cache our public keys: 1 to 3600.
+    #[serde(default = "five_minutes")]
+    pub jwks_max_age_seconds: u32,
     /// After how many days another key signs: 1 to 365.
     #[serde(default = "thirty")]
     pub rotate_after_days: u32,
@@ -140,6 +146,10 @@ pub struct KeySettings {
 
 const fn es256() -> KeyAlgorithm {
     KeyAlgorithm::Es256
+}
+
+const fn five_minutes() -> u32 {
+    300
 }
 
 const fn thirty() -> u32 {
@@ -159,6 +169,24 @@ pub struct PolicySettings {
 impl Default for PolicySettings {
     fn default() -> Self {
         Self { folder: PathBuf::from("policies"), watch_seconds: 5 }
+    }
+}
+
+/// `[intervals]`: how often the broker looks, and how long it waits, each 1 to 3600 seconds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IntervalSettings {
+    /// Ending what is due.
+    pub ending_seconds: u32,
+    /// Rotating keys, refreshing issuers, forgetting.
+    pub upkeep_seconds: u32,
+    /// Finishing what is under way when the broker stops.
+    pub finish_seconds: u32,
+}
+
+impl Default for IntervalSettings {
+    fn default() -> Self {
+        Self { ending_seconds: 1, upkeep_seconds: 30, finish_seconds: 15 }
     }
 }
 
