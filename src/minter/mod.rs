@@ -4,6 +4,8 @@
 mod jwt;
 mod registry;
 mod sandbox;
+#[cfg(debug_assertions)]
+mod sandbox_outside;
 mod settings;
 
 use std::collections::BTreeMap;

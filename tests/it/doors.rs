@@ -64,6 +64,30 @@ fn api_02_every_route_is_in_the_table_and_the_table_has_no_other() {
     assert_eq!(listed, routes);
 }
 
+/// What `--print-routes` says of who may call, against what the doors do: whoever is named passes at least one door-keeper, and
+/// whoever is not named is refused.
+#[test]
+fn api_02_what_print_routes_says_is_what_the_doors_do() {
+    let (code, out, err) = crate::cli::run(crate::cli::hallpass().arg("--print-routes"));
+    assert_eq!(code, 0, "{err}");
+    let mut printed = 0;
+    for line in out.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let door = format!("{} {}", words[0], words[1]);
+        let (_, statuses) = DOORS.iter().find(|(known, _)| *known == door).unwrap_or_else(|| panic!("{door}?"));
+        printed += 1;
+        let named = |word: &str| words[2..].contains(&word);
+        let passes = |columns: &[usize]| columns.iter().any(|column| statuses[*column] < 300);
+        assert_eq!(named("nobody"), passes(&[0]), "{line}");
+        if !named("nobody") {
+            assert_eq!(named("agent"), passes(&[1, 2]), "{line}");
+            assert_eq!(named("operator"), passes(&[3, 4, 5, 6]), "{line}");
+            assert_eq!(named("resource-server"), passes(&[7]), "{line}");
+        }
+    }
+    assert_eq!(printed, DOORS.len());
+}
+
 /// A task of release-bot with something live and something pending.
 struct Story {
     task: String,

@@ -12,6 +12,7 @@ mod broker;
 mod cli;
 mod doors;
 mod durable;
+mod fault_proxy;
 mod http;
 mod identity;
 mod kill_run;

@@ -224,6 +224,39 @@ fn what_the_broker_says_about_itself_is_complete() {
     }
 }
 
+#[test]
+fn every_interval_may_be_a_second_and_none_may_be_nothing() {
+    let folder = Folder::new();
+    let second = "\n[intervals]\nending_seconds = 1\nupkeep_seconds = 1\nfinish_seconds = 1\n";
+    let short = GOOD.replace("kek = ", "jwks_max_age_seconds = 1\nkek = ").replace(
+        "allow_private = true",
+        "allow_private = true\ncache_seconds = 1\npause_seconds = 1\nstale_seconds = 1",
+    );
+    let (code, err) = folder.check(&format!("{short}{second}"));
+    assert_eq!(code, 0, "{err}");
+    let (code, err) = folder.check(&format!("{GOOD}{}", second.replace("= 1", "= 0")));
+    assert_eq!(code, 1);
+    for name in ["ending_seconds", "upkeep_seconds", "finish_seconds"] {
+        assert!(err.contains(&format!("intervals.{name} = 0 is not within 1 to 3600")), "{err}");
+    }
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_debug_build_lists_its_kill_points_and_refuses_one_that_is_none() {
+    let (code, out, _) = run(hallpass().arg("--list-killpoints"));
+    assert_eq!(code, 0);
+    let names: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let known: Vec<&str> = hallpass::sys::killpoint::KillPoint::ALL.iter().map(|point| point.as_str()).collect();
+    assert_eq!(names, known);
+    let folder = Folder::new();
+    std::fs::write(folder.0.path().join("hallpass.toml"), GOOD).unwrap();
+    let (code, _, err) =
+        run(hallpass().arg("serve").env("HALLPASS_KILLPOINT", "mint.never=abort").current_dir(folder.0.path()));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("mint.never") && err.contains("--list-killpoints"), "{err}");
+}
+
 /// The public fields of the structs of a source file, as TOML names them.
 fn keys_of(source: &str) -> Vec<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(source)).unwrap();

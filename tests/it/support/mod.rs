@@ -2,9 +2,12 @@
 //! callers at its door, and the broker as a process of its own.
 
 pub(crate) mod database;
+pub(crate) mod fault_proxy;
 pub(crate) mod harness;
+pub(crate) mod history;
 pub(crate) mod idp;
 pub(crate) mod loopback;
 pub(crate) mod postgres;
+pub(crate) mod outside;
 pub(crate) mod process;
 pub(crate) mod wire;
