@@ -10,6 +10,8 @@
 
 mod broker;
 mod cli;
+#[cfg(debug_assertions)]
+mod crash;
 mod doors;
 mod durable;
 mod fault_proxy;

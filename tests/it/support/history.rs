@@ -275,6 +275,12 @@ fn i06_nothing_exceeds_what_was_asked(history: &History, seen: &Observations, fo
     }
     for delivered in &seen.delivered {
         let lease = history.leases.iter().find(|lease| lease["id"] == delivered.lease.as_str());
+        if lease.is_some_and(|lease| lease["task"] != delivered.task.as_str()) {
+            found.push(format!(
+                "I6: {} was delivered to the task {}, which is not its",
+                delivered.lease, delivered.task
+            ));
+        }
         if lease.is_none_or(|lease| texts(&lease["scopes"]) != delivered.scopes.iter().cloned().collect()) {
             found.push(format!("I6: {} was delivered with other scopes than its lease has", delivered.lease));
         }

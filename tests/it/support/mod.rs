@@ -7,7 +7,7 @@ pub(crate) mod harness;
 pub(crate) mod history;
 pub(crate) mod idp;
 pub(crate) mod loopback;
-pub(crate) mod postgres;
 pub(crate) mod outside;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod wire;

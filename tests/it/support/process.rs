@@ -31,6 +31,7 @@ pub(crate) struct Stage {
     /// Where the first replica listens, which is also what identity tokens are for.
     pub(crate) address: SocketAddr,
     store: Option<String>,
+    more: String,
     signer: Box<dyn JwsSigner>,
     secret: String,
 }
@@ -43,6 +44,12 @@ impl Stage {
 
     /// The same on a database server, which several replicas may share.
     pub(crate) fn on(store: Option<String>, agents: usize) -> Self {
+        Self::with(store, agents, "", false)
+    }
+
+    /// The same with more in its configurations; with a sandbox, its scopes are in the catalogue and the agents are deploy
+    /// agents, who may be permitted to write.
+    pub(crate) fn with(store: Option<String>, agents: usize, more: &str, sandbox: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("hallpass-").tempdir().unwrap();
         let address = free_address();
         let pair = jws::ES256.generate_key_pair().unwrap();
@@ -56,31 +63,36 @@ impl Stage {
         write(folder.path(), "jwks.json", &json!({ "keys": [public] }).to_string());
         write(folder.path(), "kek", &BASE64.encode(kek));
         write(folder.path(), "rs-secret", &secret);
-        write(folder.path(), "hallpass.toml", &configuration(address, address, store.as_deref()));
-        write_bundle(folder.path(), agents);
-        Self { folder, address, store, signer, secret }
+        write(folder.path(), "hallpass.toml", &(configuration(address, address, store.as_deref()) + more));
+        write_bundle(folder.path(), agents, sandbox);
+        Self { folder, address, store, more: more.to_owned(), signer, secret }
     }
 
     /// Write the configuration of one more replica, `NAME.toml`; where it will listen.
     pub(crate) fn add_replica(&self, name: &str) -> SocketAddr {
         let address = free_address();
-        let text = configuration(address, self.address, self.store.as_deref());
+        let text = configuration(address, self.address, self.store.as_deref()) + &self.more;
         write(self.folder.path(), &format!("{name}.toml"), &text);
         address
     }
 
     /// Start `hallpass serve` on the folder. Its log is appended to `log` there.
     pub(crate) fn start(&self, executable: &Path) -> Child {
-        self.start_replica(executable, "hallpass")
+        self.start_with(executable, "hallpass", &[])
     }
 
     /// Start `hallpass serve` with the configuration of that name, and wait for nothing.
     pub(crate) fn start_replica(&self, executable: &Path, name: &str) -> Child {
+        self.start_with(executable, name, &[])
+    }
+
+    /// The same with an environment.
+    pub(crate) fn start_with(&self, executable: &Path, name: &str, environment: &[(&str, &str)]) -> Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(executable);
         command.arg("serve").arg("--config").arg(format!("{name}.toml"));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.env_clear().spawn().unwrap()
+        command.env_clear().envs(environment.iter().copied()).spawn().unwrap()
     }
 
     /// Wait until it says that it is ready.
@@ -89,6 +101,21 @@ impl Stage {
     /// With its log, when it does not become ready.
     pub(crate) async fn ready(&self) {
         self.ready_at(self.address).await;
+    }
+
+    /// Wait until it is ready, or has ended before it was; whether it is ready.
+    #[allow(dead_code, reason = "the tests ask, the load generator does not")]
+    pub(crate) async fn ready_or_dead(&self, broker: &mut Child) -> bool {
+        let mut tries = tokio::time::interval(Duration::from_millis(20));
+        let ended = async {
+            while broker.try_wait().unwrap().is_none() {
+                tries.tick().await;
+            }
+        };
+        tokio::select! {
+            () = ended => false,
+            () = self.ready() => true,
+        }
     }
 
     /// The same of the replica that listens there.
@@ -207,7 +234,7 @@ operator_per_minute = 1000000
 }
 
 /// The shipped policies, schema and people; of the catalogue what needs no sandbox; and agents of our own.
-fn write_bundle(folder: &Path, agents: usize) {
+fn write_bundle(folder: &Path, agents: usize, sandbox: bool) {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let read = |name: &str| std::fs::read_to_string(shipped.join(name)).unwrap();
     let bundle = folder.join("policies");
@@ -216,8 +243,17 @@ fn write_bundle(folder: &Path, agents: usize) {
         write(&bundle, name, &read(name));
     }
     let catalogue = read("catalogue.toml");
-    let kept: Vec<&str> = catalogue.split("[[scope]]").skip(1).filter(|scope| !scope.contains("sandbox:")).collect();
+    let kept: Vec<&str> =
+        catalogue.split("[[scope]]").skip(1).filter(|scope| sandbox || !scope.contains("sandbox:")).collect();
     write(&bundle, "catalogue.toml", &format!("[[scope]]{}", kept.join("[[scope]]")));
+    let (teams, ceiling) = if sandbox {
+        (
+            "[\"deploy\"]",
+            "[\"sandbox:releases:read\", \"sandbox:releases:write\", \"api:releases:read\", \"api:releases:write\"]",
+        )
+    } else {
+        ("[]", "[\"api:releases:read\"]")
+    };
     let mut text = String::new();
     for number in 0..agents {
         write!(
@@ -228,7 +264,9 @@ id = "bench-{number}"
 description = "Asks as fast as it can, to measure"
 owner = "maya"
 risk_tier = "low"
-ceiling = ["api:releases:read"]
+teams = {teams}
+kinds = ["deploy"]
+ceiling = {ceiling}
 limits = {{ live_leases = 100000000, requests_per_minute = 100000000 }}
 
 [[agent.binding]]
