@@ -21,6 +21,7 @@ mod kill_run;
 mod minter;
 mod openapi;
 mod policy;
+mod simulation;
 mod store;
 mod story;
 mod support;

@@ -85,7 +85,9 @@ impl Case {
         let looked = house.look(fate(self.point, self.minter)).await;
         broker.kill().unwrap();
         broker.wait().unwrap();
-        looked.map(|()| self.point.as_str()).map_err(|why| format!("{why}\n(log: {} lines)", house.stage.log().lines().count()))
+        looked
+            .map(|()| self.point.as_str())
+            .map_err(|why| format!("{why}\n(log: {} lines)", house.stage.log().lines().count()))
     }
 }
 
@@ -123,7 +125,8 @@ impl House {
 
     /// Ask, hold, ask for more, get it approved, collect, finish, and throw the kill switch.
     async fn story(&mut self) -> Result<(), Dead> {
-        let (agent, operator, approver) = (self.stage.agent(AGENT), self.stage.operator(), self.stage.approver());
+        let (agent, operator, approver) =
+            (self.stage.agent(AGENT), self.stage.operator(), self.stage.person("dev-approver", &["release-approvers"]));
         let task = self.open("first").await?;
         let more = json!({ "purpose": "write it", "scopes": [self.write_scope()], "ttl_seconds": 600 });
         let waiting = self.call("POST", "/v1/tasks", &agent, Some(&more), "second").await?;

@@ -65,6 +65,11 @@ impl Options {
 
 /// The files of the bundle that the project ships, without its golden tests.
 pub(crate) fn shipped_bundle() -> BTreeMap<String, String> {
+    static SHIPPED: std::sync::OnceLock<BTreeMap<String, String>> = std::sync::OnceLock::new();
+    SHIPPED.get_or_init(load_shipped_bundle).clone()
+}
+
+fn load_shipped_bundle() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
     let bundle = Bundle::load(&root).unwrap();
     bundle.files().iter().filter(|(path, _)| !path.starts_with("tests/")).map(|(k, v)| (k.clone(), v.clone())).collect()

@@ -10,4 +10,5 @@ pub(crate) mod loopback;
 pub(crate) mod outside;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod store_fault;
 pub(crate) mod wire;
