@@ -1,5 +1,6 @@
 //! What happens in a simulation: whatever agents and people may do, and whatever time does, chosen by the dice.
 
+use hallpass::minter::SandboxCall;
 use serde_json::{Value, json};
 
 use super::world::World;
@@ -13,7 +14,8 @@ impl World {
     /// Do something.
     pub(super) async fn deed(&mut self) {
         match self.dice.below(100) {
-            0..20 => self.open(READ).await,
+            0..16 => self.open(READ).await,
+            16..20 => self.interrupt().await,
             20..25 => self.open(API_READ).await,
             25..35 => self.open(WRITE).await,
             35..41 => self.open_and_hang_up().await,
@@ -29,7 +31,8 @@ impl World {
             87..89 => self.suspend_or_resume().await,
             89..90 => self.change_policy().await,
             90..91 => self.restart().await,
-            91..94 => self.two_at_once().await,
+            91..93 => self.two_at_once().await,
+            93..97 => self.interrupt().await,
             _ => self.time_passes().await,
         }
     }
@@ -157,6 +160,44 @@ impl World {
         let (collected, revoked): (Reply, Reply) =
             tokio::join!(self.house.post(&path, &token, &empty), self.revoke(&target));
         self.note(&format!("collect {task} and revoke it at once ({})", revoked.status), &collected, None);
+    }
+
+    /// While the backend holds back its answer to a mint or an activation, authority ends, or its deadline passes.
+    async fn interrupt(&mut self) {
+        let call = self.dice.pick(&[SandboxCall::Mint, SandboxCall::Activate]);
+        let choice = self.dice.below(4);
+        let mut held = self.house.sandbox.hold_next(call);
+        let (what, reply) = {
+            let (token, body) = (self.house.agent("release-bot"), ask(READ));
+            let opening = self.house.post("/v1/tasks", &token, &body);
+            tokio::pin!(opening);
+            tokio::select! {
+                biased;
+                reply = &mut opening => ("nothing", reply),
+                () = held.acted() => {
+                    let what = self.meanwhile(choice).await;
+                    held.release();
+                    (what, opening.await)
+                }
+            }
+        };
+        self.killed |= what == "the kill switch is thrown";
+        self.note(&format!("open {READ}, and in its {call:?} {what}"), &reply, None);
+    }
+
+    async fn meanwhile(&self, choice: usize) -> &'static str {
+        let (target, what) = match choice {
+            0 => (json!({ "kill_switch": "engage" }), "the kill switch is thrown"),
+            1 => (json!({ "agent": "release-bot" }), "its agent is revoked"),
+            2 => (json!({ "backend": "sandbox" }), "its backend is revoked"),
+            _ => {
+                self.house.clock.advance_secs(20);
+                self.sweep().await;
+                return "20 s pass";
+            }
+        };
+        let reply = self.revoke(&target).await;
+        if reply.status.is_success() { what } else { "a revocation fails" }
     }
 
     async fn time_passes(&mut self) {
