@@ -10,6 +10,7 @@
 
 mod broker;
 mod cli;
+mod commit_lost;
 #[cfg(debug_assertions)]
 mod crash;
 mod doors;

@@ -37,13 +37,15 @@ pub(crate) struct Options {
     pub(crate) bundle: BTreeMap<String, String>,
     pub(crate) limits: LimitSettings,
     pub(crate) single_use: bool,
+    /// The store's URL; the one of the harness's folder when absent.
+    pub(crate) store: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let generous =
             LimitSettings { address_per_minute: 10_000, issuer_per_minute: 100_000, operator_per_minute: 10_000 };
-        Self { bundle: shipped_bundle(), limits: generous, single_use: false }
+        Self { bundle: shipped_bundle(), limits: generous, single_use: false, store: None }
     }
 }
 
@@ -82,6 +84,7 @@ pub(crate) struct Harness {
     pub(crate) sandbox: Arc<SandboxBackend>,
     pub(crate) dir: Arc<tempfile::TempDir>,
     pub(crate) keys: Arc<TestKey>,
+    store: String,
     kek: SecretString,
     bundle: BTreeMap<String, String>,
     single_use: bool,
@@ -123,19 +126,28 @@ impl Harness {
         let kek = SecretString::from(data_encoding::BASE64.encode(&raw));
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(NOW_SECS)));
         let sandbox = Arc::new(SandboxBackend::default());
-        let Options { bundle, limits, single_use } = options;
-        let broker = build(dir.path(), &kek, &bundle, limits, single_use, &clock, &sandbox).await;
+        let Options { bundle, limits, single_use, store } = options;
+        let store = store.unwrap_or_else(|| super::database::url(dir.path()));
+        let broker = build(dir.path(), &store, &kek, &bundle, limits, single_use, &clock, &sandbox).await;
         let router = door(&broker);
         let (dir, keys) = (Arc::new(dir), Arc::new(keys));
-        Self { broker, clock, sandbox, dir, keys, kek, bundle, single_use, limits, router }
+        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, single_use, limits, router }
     }
 
     /// Stop, and start again on the same files. The backend outlives it, as a backend does.
     pub(crate) async fn restart(&mut self) {
         self.broker.stop().await;
-        self.broker =
-            build(self.dir.path(), &self.kek, &self.bundle, self.limits, self.single_use, &self.clock, &self.sandbox)
-                .await;
+        self.broker = build(
+            self.dir.path(),
+            &self.store,
+            &self.kek,
+            &self.bundle,
+            self.limits,
+            self.single_use,
+            &self.clock,
+            &self.sandbox,
+        )
+        .await;
         self.router = door(&self.broker);
     }
 
@@ -150,8 +162,17 @@ impl Harness {
     pub(crate) async fn replica_with(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
         let mut bundle = self.bundle.clone();
         change(&mut bundle);
-        let broker =
-            build(self.dir.path(), &self.kek, &bundle, self.limits, self.single_use, &self.clock, &self.sandbox).await;
+        let broker = build(
+            self.dir.path(),
+            &self.store,
+            &self.kek,
+            &bundle,
+            self.limits,
+            self.single_use,
+            &self.clock,
+            &self.sandbox,
+        )
+        .await;
         Self {
             router: door(&broker),
             broker,
@@ -159,6 +180,7 @@ impl Harness {
             sandbox: Arc::clone(&self.sandbox),
             dir: Arc::clone(&self.dir),
             keys: Arc::clone(&self.keys),
+            store: self.store.clone(),
             kek: self.kek.clone(),
             bundle,
             single_use: self.single_use,
@@ -320,6 +342,7 @@ fn door(broker: &Broker) -> axum::Router {
 
 async fn build(
     dir: &Path,
+    store: &str,
     kek: &SecretString,
     bundle: &BTreeMap<String, String>,
     limits: LimitSettings,
@@ -327,7 +350,7 @@ async fn build(
     clock: &Arc<ManualClock>,
     sandbox: &Arc<SandboxBackend>,
 ) -> Broker {
-    let store = Store::open(&super::database::settings(dir)).await.unwrap();
+    let store = Store::open(&hallpass::store::StoreSettings::new(store)).await.unwrap();
     let jwks = dir.join("jwks.json").display().to_string();
     let issuers = [
         settings(&format!(
