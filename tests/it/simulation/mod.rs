@@ -3,6 +3,7 @@
 //! `SEEDS=n` plays so many.
 
 mod deeds;
+mod table;
 mod world;
 
 use std::panic::AssertUnwindSafe;

@@ -31,8 +31,10 @@ pub(super) struct World {
     pub(super) trace: Vec<String>,
     /// The last event of the seeds before.
     after: i64,
-    /// What was said of the events of this seed at half-time.
+    /// What was on record of this seed when it was last looked at.
     earlier: History,
+    /// What the backend had made before this seed.
+    minted_before: BTreeSet<String>,
 }
 
 impl World {
@@ -53,18 +55,13 @@ impl World {
             trace: Vec::new(),
             after: 0,
             earlier: History::default(),
+            minted_before: BTreeSet::new(),
         }
     }
 
     /// Play a seed: war, then peace; what was wrong.
     pub(super) async fn play(&mut self, seed: u64) -> Vec<String> {
-        (self.dice, self.seed) = (Dice(seed), seed);
-        self.seen = Observations {
-            owners: BTreeMap::from([("release-bot".to_owned(), "maya".to_owned())]),
-            ..Observations::default()
-        };
-        (self.tasks, self.waiting, self.trace, self.earlier) = (Vec::new(), Vec::new(), Vec::new(), History::default());
-        let before: BTreeSet<String> = self.ever_minted();
+        self.begin(seed);
         let deadly = 5 + self.dice.below(21);
         for deed in 0..DEEDS {
             self.go_wrong(deadly).await;
@@ -75,12 +72,35 @@ impl World {
             }
         }
         self.make_peace().await;
+        self.end().await
+    }
+
+    /// Forget what was seen before.
+    pub(super) fn begin(&mut self, seed: u64) {
+        (self.dice, self.seed) = (Dice(seed), seed);
+        self.seen = Observations {
+            owners: BTreeMap::from([("release-bot".to_owned(), "maya".to_owned())]),
+            ..Observations::default()
+        };
+        (self.tasks, self.waiting, self.trace, self.earlier) = (Vec::new(), Vec::new(), Vec::new(), History::default());
+        self.minted_before = self.ever_minted();
+    }
+
+    /// What is wrong now.
+    pub(super) async fn wrong(&mut self, at_rest: bool) -> Vec<String> {
         let history = self.history().await;
-        self.seen.ever_minted = self.ever_minted().difference(&before).cloned().collect();
+        self.seen.ever_minted = self.ever_minted().difference(&self.minted_before).cloned().collect();
         self.look_outside().await;
-        let mut wrong = violations(&history, &self.seen, true);
+        let mut wrong = violations(&history, &self.seen, at_rest);
         wrong.extend(history.extends(&self.earlier).err());
-        if let Some(last) = history.entries.last() {
+        self.earlier = history;
+        wrong
+    }
+
+    /// What is wrong at the end, when everything must have ended.
+    pub(super) async fn end(&mut self) -> Vec<String> {
+        let wrong = self.wrong(true).await;
+        if let Some(last) = self.earlier.entries.last() {
             self.after = last.seq;
         }
         wrong
@@ -109,7 +129,7 @@ impl World {
     }
 
     /// Nothing fails any more, everything is to end, and a minute passes.
-    async fn make_peace(&mut self) {
+    pub(super) async fn make_peace(&mut self) {
         self.faults.mend().await;
         self.house.sandbox.mend();
         let operator = self.house.operator();
