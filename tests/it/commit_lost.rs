@@ -77,8 +77,8 @@ async fn ha_05_a_fact_whose_commit_was_cut_is_delivered_or_undone() {
         };
         let (reply, ()) = tokio::join!(linked.open(READ), cutting);
         linked.proxy.cuts(1).await;
-        let task = reply.expect(201);
-        assert_eq!(task["credentials"].as_array().unwrap().len(), delivered, "{cut:?}");
+        let answer = reply.expect(if delivered == 1 { 201 } else { 503 });
+        assert_eq!(answer["credentials"].as_array().map_or(0, Vec::len), delivered, "{cut:?}");
         // Past the time within which a call of the mint could still land.
         linked.house.clock.advance_secs(20);
         linked.house.sweep().await;

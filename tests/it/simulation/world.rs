@@ -172,33 +172,43 @@ impl World {
         self.seen.fences.extend(self.faults.fences().await);
     }
 
-    /// What this seed has left on record so far.
+    /// What this seed has left on record so far. What goes on in the background may write while it is read, so it is read until
+    /// nothing has come in between.
     async fn history(&mut self) -> History {
         let operator = self.house.operator();
         let mut items: Vec<Value> = Vec::new();
         loop {
+            self.read_events(&operator, &mut items).await;
+            let before = items.len();
+            let opened: BTreeSet<&str> = items
+                .iter()
+                .filter(|item| item["event"]["kind"] == "task.opened")
+                .filter_map(|item| item["event"]["task"].as_str())
+                .collect();
+            let mut leases = Vec::new();
+            for task in opened {
+                let page = self.house.get(&format!("/v1/leases?task={task}&limit=200"), &operator).await.expect(200);
+                leases.extend(page["items"].as_array().unwrap().iter().cloned());
+            }
+            self.read_events(&operator, &mut items).await;
+            if items.len() == before {
+                self.seen.fences.extend(self.faults.fences().await);
+                return History::new(&items, leases);
+            }
+        }
+    }
+
+    /// Read the events that are not read yet.
+    async fn read_events(&self, operator: &str, items: &mut Vec<Value>) {
+        loop {
             let from = items.last().map_or(self.after, |item| item["seq"].as_i64().unwrap());
-            let page = self.house.get(&format!("/v1/events?limit=200&cursor={from}"), &operator).await.expect(200);
+            let page = self.house.get(&format!("/v1/events?limit=200&cursor={from}"), operator).await.expect(200);
             let page = page["items"].as_array().unwrap();
             if page.is_empty() {
-                break;
+                return;
             }
             items.extend(page.iter().cloned());
         }
-        let mut tasks: BTreeSet<&str> = items.iter().filter_map(|item| item["event"]["task"].as_str()).collect();
-        let opened: BTreeSet<&str> = items
-            .iter()
-            .filter(|item| item["event"]["kind"] == "task.opened")
-            .filter_map(|item| item["event"]["task"].as_str())
-            .collect();
-        tasks.retain(|task| opened.contains(task));
-        let mut leases = Vec::new();
-        for task in tasks {
-            let page = self.house.get(&format!("/v1/leases?task={task}&limit=200"), &operator).await.expect(200);
-            leases.extend(page["items"].as_array().unwrap().iter().cloned());
-        }
-        self.seen.fences.extend(self.faults.fences().await);
-        History::new(&items, leases)
     }
 
     pub(super) async fn revoke(&self, target: &Value) -> Reply {

@@ -103,6 +103,11 @@ impl Server {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
+    /// The port on 127.0.0.1, for whoever puts something between.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a database of its own for a purpose, e.g. a test's folder; made when it is first asked for.
     pub(crate) fn url(&self, purpose: &str) -> String {
         self.url_by(purpose, self.port)
