@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::facts::Record;
+use super::idempotency::Once;
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::domain::{Actor, Agent, AgentId, Digest, EventKind, Subjects};
 use crate::policy::Bundle;
@@ -186,6 +187,7 @@ impl Broker {
         caller: &OperatorCaller,
         killed: bool,
         reason: &str,
+        once: &Once,
     ) -> Result<(), BrokerError> {
         for _ in 0..super::open_task::MAX_TRIES {
             let before = self.store.control().await?;
@@ -195,6 +197,7 @@ impl Broker {
             record.note(kind, Subjects::default(), [("reason", reason.into()), ("epoch", after.kill_epoch.into())]);
             let mut tx = self.store.begin("kill_switch");
             tx.set_control(&before, &after);
+            once.record(&mut tx, || "kill_switch".to_owned(), self.clock.now());
             crate::sys::killpoint!(KillSwitchBeforeCommit);
             match record.commit(tx).await {
                 Ok(()) => {
@@ -203,7 +206,7 @@ impl Broker {
                     self.wake_sweeps();
                     return Ok(());
                 }
-                Err(StoreError::Conflict { .. } | StoreError::ControlChanged(_)) => {}
+                Err(StoreError::Conflict { table: "control" } | StoreError::ControlChanged(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }

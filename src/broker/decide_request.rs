@@ -3,6 +3,7 @@
 
 use super::evaluate::{Asking, current_digest, is_own_request, voters};
 use super::facts::{Record, about_request};
+use super::idempotency::Once;
 use super::mint::note_granted;
 use super::open_task::{denial_word, note_decision};
 use super::{Broker, BrokerError, OperatorCaller};
@@ -12,7 +13,7 @@ use crate::domain::{
     Verdict,
 };
 use crate::policy::{Bundle, OperatorAction};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 impl Broker {
     /// Record a verdict, and act on it.
@@ -20,11 +21,12 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::DigestMismatch`] when the request is not what was shown, [`BrokerError::OwnRequest`],
     /// [`BrokerError::NotInGroup`], [`BrokerError::VerdictGiven`], [`BrokerError::AlreadyDecided`].
-    pub async fn decide_request(
+    pub(super) async fn decide_request(
         &self,
         caller: &OperatorCaller,
         request: &str,
         ask: VerdictAsk,
+        once: &Once,
     ) -> Result<VerdictAnswer, BrokerError> {
         let verdict: Verdict =
             ask.verdict.parse().map_err(|_| BrokerError::Invalid("`verdict` is `approve` or `deny`".to_owned()))?;
@@ -58,14 +60,25 @@ impl Broker {
             at: now,
         };
         let actor = Actor::Operator(caller.operator.person.clone());
-        self.record_verdict(&request, &approval, actor.clone()).await?;
+        self.record_verdict(&request, &approval, actor.clone(), once).await?;
         let approvals = self.store.list_approvals(request.id).await?;
         if verdict == Verdict::Approve {
             self.grant_if_permitted(&bundle, agent, &task, request.clone(), &approvals, actor).await?;
         }
         self.signals.changed(task.id);
-        let given = u32::try_from(voters(&bundle, agent, &task, digest, &approvals).len()).unwrap_or(u32::MAX);
-        let (request, _) = self.request_and_task(&request.id.to_string()).await?;
+        self.verdict_answer(&request.id.to_string()).await
+    }
+
+    /// What came of the verdicts on a request so far.
+    pub(super) async fn verdict_answer(&self, request: &str) -> Result<VerdictAnswer, BrokerError> {
+        let bundle = self.policy.current();
+        let (request, task) = self.request_and_task(request).await?;
+        let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;
+        let approvals = self.store.list_approvals(request.id).await?;
+        // The yes that counts is for the latest digest that was shown.
+        let given =
+            approvals.last().map_or(0, |last| voters(&bundle, agent, &task, last.request_digest, &approvals).len());
+        let given = u32::try_from(given).unwrap_or(u32::MAX);
         let message = match request.state.as_str() {
             "granted" => "Granted. The agent may collect its credential now.".to_owned(),
             "denied" => "Denied. The agent is told.".to_owned(),
@@ -99,10 +112,12 @@ impl Broker {
         request: &AccessRequest,
         approval: &Approval,
         actor: Actor,
+        once: &Once,
     ) -> Result<(), BrokerError> {
         let mut record = Record::new(&self.ids, approval.at, actor);
         let mut tx = self.store.begin("approval.record");
         tx.insert_approval(approval);
+        once.record(&mut tx, || request.id.to_string(), approval.at);
         record.note(
             EventKind::ApprovalRecorded,
             about_request(request),
@@ -124,10 +139,14 @@ impl Broker {
                 record.note(EventKind::AccessDenied, about_request(request), [("reason", "by_approver".into())]);
             }
         }
-        let recorded = record.commit(tx).await;
+        let committed = record.commit(tx).await;
         crate::sys::killpoint!(ApprovalAfterCommit);
-        match recorded {
+        let is_there = async |store: &Store| {
+            Ok(store.list_approvals(request.id).await?.iter().any(|known| known.id == approval.id))
+        };
+        match self.read_back(committed, is_there).await {
             Ok(()) => Ok(()),
+            Err(error @ StoreError::Conflict { table: "idempotency" }) => Err(error.into()),
             Err(StoreError::Conflict { table: "approval" }) => Err(BrokerError::VerdictGiven),
             Err(StoreError::Conflict { .. }) => Err(BrokerError::AlreadyDecided("settled")),
             Err(error) => Err(error.into()),
@@ -190,7 +209,10 @@ impl Broker {
             }
             Outcome::Permit(_) | Outcome::RequireApproval(_) => tx.check_request(&request),
         }
-        match record.commit(tx).await {
+        let committed = record.commit(tx).await;
+        let decided = decision.id;
+        let is_there = async |store: &Store| Ok(store.find_decision(decided).await?.is_some());
+        match self.read_back(committed, is_there).await {
             Ok(()) => {
                 self.signals.changed(task.id);
                 Ok(())

@@ -1,6 +1,7 @@
 //! Governing agents: heartbeat, suspension and its end. A suspended agent is refused at the door, and everything it holds ends.
 
 use super::facts::{Record, about_task};
+use super::idempotency::Once;
 use super::{AgentCaller, Broker, BrokerError, OperatorCaller};
 use crate::api::{AgentView, SuspendAsk, TaskAnswer};
 use crate::domain::{Actor, AgentId, EndCause, EventKind, Message, Subjects};
@@ -12,7 +13,16 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::TaskClosed`], or [`BrokerError::Invalid`] for a task without a heartbeat.
-    pub async fn heartbeat(&self, caller: &AgentCaller, task: &str) -> Result<TaskAnswer, BrokerError> {
+    pub async fn heartbeat(
+        &self,
+        caller: &AgentCaller,
+        task: &str,
+        idempotency_key: Option<String>,
+    ) -> Result<TaskAnswer, BrokerError> {
+        let once = Once::of_agent(caller, &format!("POST /v1/tasks/{task}/heartbeat"), &(), idempotency_key)?;
+        if self.find_used(&once).await?.is_some() {
+            return self.answer_stored(&self.task_of(caller, task).await?).await;
+        }
         let task = self.open_task_of(caller, task).await?;
         let now = self.clock.now();
         let heard = task.clone().hear(now).map_err(|refusal| BrokerError::Invalid(refusal.to_string()))?;
@@ -20,9 +30,10 @@ impl Broker {
         record.note(EventKind::TaskHeard, about_task(&task), []);
         let mut tx = self.store.begin("task.hear");
         tx.update_task(&task, &heard);
+        once.record(&mut tx, || task.id.to_string(), now);
         self.note_heard(&self.store.list_leases_of_task(task.id).await?, now, &mut tx, &mut record);
         match record.commit(tx).await {
-            Ok(()) => self.answer_stored(&heard).await,
+            Ok(()) | Err(StoreError::Conflict { table: "idempotency" }) => self.answer_stored(&heard).await,
             Err(StoreError::Conflict { .. }) => Err(BrokerError::TaskClosed("in the same moment".to_owned())),
             Err(error) => Err(error.into()),
         }
@@ -32,13 +43,14 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Forbidden`] or [`BrokerError::NotFound`].
-    pub async fn suspend_agent(
+    pub(super) async fn suspend_agent(
         &self,
         caller: &OperatorCaller,
         agent: &str,
         ask: SuspendAsk,
+        once: &Once,
     ) -> Result<AgentView, BrokerError> {
-        let id = self.change_standing(caller, agent, &ask, true).await?;
+        let id = self.change_standing(caller, agent, &ask, true, once).await?;
         let actor = Actor::Operator(caller.operator.person.clone());
         self.close_tasks_of(&id, EndCause::Revoked, &actor, &ask.reason).await?;
         self.agent_by_id(&id)
@@ -48,13 +60,14 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Forbidden`] or [`BrokerError::NotFound`].
-    pub async fn resume_agent(
+    pub(super) async fn resume_agent(
         &self,
         caller: &OperatorCaller,
         agent: &str,
         ask: SuspendAsk,
+        once: &Once,
     ) -> Result<AgentView, BrokerError> {
-        let id = self.change_standing(caller, agent, &ask, false).await?;
+        let id = self.change_standing(caller, agent, &ask, false, once).await?;
         self.agent_by_id(&id)
     }
 
@@ -64,6 +77,7 @@ impl Broker {
         agent: &str,
         ask: &SuspendAsk,
         suspend: bool,
+        once: &Once,
     ) -> Result<AgentId, BrokerError> {
         let id: AgentId = agent.parse().map_err(|_| BrokerError::NotFound("agent"))?;
         self.policy.current().agent(&id).ok_or(BrokerError::NotFound("agent"))?;
@@ -79,6 +93,7 @@ impl Broker {
             tx.resume_agent(&id);
             EventKind::AgentResumed
         };
+        once.record(&mut tx, || id.to_string(), now);
         let mut record = Record::new(&self.ids, now, Actor::Operator(person.clone()));
         let subjects = Subjects { agent: Some(id.clone()), ..Subjects::default() };
         record.note(kind, subjects, [("reason", reason.as_str().into())]);
@@ -89,6 +104,11 @@ impl Broker {
         }
         self.look_again().await?;
         Ok(id)
+    }
+
+    /// The agent of that name as the wire shows it.
+    pub(super) fn agent_named(&self, agent: &str) -> Result<AgentView, BrokerError> {
+        self.agent_by_id(&agent.parse().map_err(|_| BrokerError::NotFound("agent"))?)
     }
 
     fn agent_by_id(&self, id: &AgentId) -> Result<AgentView, BrokerError> {

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::open_task::{MAX_TRIES, denial};
 use super::{AgentCaller, Broker, BrokerError, OperatorCaller};
 use crate::api::TaskAnswer;
-use crate::domain::{AccessRequest, Digest, EndCause, Lease, LeaseId, RequestState, Task, TaskState, Timestamp, Ttl};
+use crate::domain::{
+    AccessRequest, Decision, Digest, EndCause, Lease, LeaseId, Outcome, RequestState, Task, TaskState, Timestamp, Ttl,
+};
 use crate::store::{IdempotencyRecord, StoreError, Tx};
 use crate::sys::{canonical_json, sha256};
 
@@ -19,6 +21,19 @@ struct Keyed {
     owner: String,
     key: String,
     request: Digest,
+}
+
+impl Keyed {
+    fn row(&self, subject: String, now: Timestamp) -> IdempotencyRecord {
+        IdempotencyRecord {
+            owner: self.owner.clone(),
+            key: self.key.clone(),
+            request: self.request,
+            subject,
+            at: now,
+            keep_until: now.plus_millis(i64::from(Ttl::MAX_SECS).saturating_mul(1000)),
+        }
+    }
 }
 
 impl Once {
@@ -57,14 +72,7 @@ impl Once {
     /// Put it into the change that does the thing; `subject` is what came of it.
     pub(super) fn record(&self, tx: &mut Tx, subject: impl FnOnce() -> String, now: Timestamp) {
         if let Some(keyed) = &self.0 {
-            tx.insert_idempotency(&IdempotencyRecord {
-                owner: keyed.owner.clone(),
-                key: keyed.key.clone(),
-                request: keyed.request,
-                subject: subject(),
-                at: now,
-                keep_until: now.plus_millis(i64::from(Ttl::MAX_SECS).saturating_mul(1000)),
-            });
+            tx.insert_idempotency(&keyed.row(subject(), now));
         }
     }
 }
@@ -80,9 +88,11 @@ pub(super) fn subject<'a>(task: &Task, requests: &[AccessRequest], sealed: impl 
         .join(" ")
 }
 
-/// Whether policy said no at once, so that the question was answered with a denial; what a person denied later was not.
-fn was_denied_at_once(request: &AccessRequest) -> bool {
-    matches!(request.state, RequestState::Denied { .. }) && request.settled_at == Some(request.asked_at)
+/// Whether policy said no at once, so that the question was answered with a denial; what was denied after a wait was not.
+fn was_denied_at_once(request: &AccessRequest, decisions: &[Decision]) -> bool {
+    let decision = decisions.iter().find(|decision| decision.id == request.decision);
+    matches!(request.state, RequestState::Denied { .. })
+        && decision.is_some_and(|decision| matches!(decision.outcome, Outcome::Deny(_)))
 }
 
 /// An attempt to do a thing: refused before anything was committed, and then it may be made again; or done, one way or the
@@ -148,6 +158,16 @@ impl Broker {
         }
     }
 
+    /// Note the use of a key after an act that is safe to repeat; another call may have been first.
+    pub(super) async fn remember(&self, once: &Once, subject: &str) -> Result<(), BrokerError> {
+        let Some(keyed) = &once.0 else { return Ok(()) };
+        match self.store.remember_idempotency(&keyed.row(subject.to_owned(), self.clock.now())).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::Conflict { .. }) => self.find_used(once).await.map(drop),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The key was used before: answer with what was made then, or refuse.
     async fn replay(&self, once: &Once) -> Result<TaskAnswer, BrokerError> {
         let Some(found) = self.find_used(once).await? else { return Err(BrokerError::InProgress) };
@@ -156,13 +176,13 @@ impl Broker {
         let task = ids.next().and_then(|id| id.parse().ok()).ok_or_else(corrupt)?;
         let task = self.store.find_task(task).await?.ok_or(BrokerError::NotFound("task"))?;
         let ids: Vec<&str> = ids.collect();
-        let opened_in_vain = matches!(task.state, TaskState::Closed { cause: EndCause::Denied, .. });
         let requests = self.store.list_requests_of_task(task.id).await?;
         let of_key: Vec<&AccessRequest> =
             requests.iter().filter(|request| ids.contains(&request.id.to_string().as_str())).collect();
-        if opened_in_vain || (!of_key.is_empty() && of_key.iter().all(|request| was_denied_at_once(request))) {
-            let mut decisions = self.store.list_decisions_of_task(task.id).await?;
-            decisions.retain(|decision| of_key.iter().any(|request| request.decision == decision.id));
+        let mut decisions = self.store.list_decisions_of_task(task.id).await?;
+        decisions.retain(|decision| of_key.iter().any(|request| request.decision == decision.id));
+        let denied = !of_key.is_empty() && of_key.iter().all(|request| was_denied_at_once(request, &decisions));
+        if denied || matches!(task.state, TaskState::Closed { cause: EndCause::Denied, .. }) {
             return Err(denial(&task, &decisions));
         }
         let leases: Vec<LeaseId> = ids.iter().filter_map(|id| id.parse().ok()).collect();

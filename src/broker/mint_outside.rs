@@ -196,10 +196,9 @@ impl Broker {
             return Ok(());
         }
         match self.commit_failed(intent, "the outcome of its fact was unknown").await {
-            Ok(()) => Err(unknown()),
             Err(StoreError::Conflict { .. }) if self.is_on_record(live).await? => Ok(()),
             Err(StoreError::Conflict { .. }) => Err(ended_meanwhile()),
-            Err(_) => Err(unknown()),
+            Ok(()) | Err(_) => Err(unknown()),
         }
     }
 

@@ -19,6 +19,7 @@ mod keys;
 mod limits;
 mod mint;
 mod mint_outside;
+mod once_more;
 mod open_task;
 mod read;
 mod readiness;

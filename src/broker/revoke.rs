@@ -5,6 +5,7 @@ use futures_util::StreamExt as _;
 
 use super::end_lease::put_to_end;
 use super::facts::{Record, about_grant, about_lease, about_request, about_task};
+use super::idempotency::Once;
 use super::{AgentCaller, Broker, BrokerError, Caller, OperatorCaller};
 use crate::api::{Closure, RevocationTarget, RevokeAsk};
 use crate::domain::{
@@ -23,7 +24,12 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::NotFound`], [`BrokerError::TaskClosed`], or what the store says.
-    pub async fn end_task(&self, caller: &AgentCaller, task: &str, cause: EndCause) -> Result<Closure, BrokerError> {
+    pub(super) async fn end_task(
+        &self,
+        caller: &AgentCaller,
+        task: &str,
+        cause: EndCause,
+    ) -> Result<Closure, BrokerError> {
         let task = self.task_of(caller, task).await?;
         if let crate::domain::TaskState::Closed { cause, .. } = task.state {
             // Ending what has ended is no error: the answer is the same closure again.
@@ -39,7 +45,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Forbidden`], [`BrokerError::NotFound`], or what the store says.
-    pub async fn revoke(&self, caller: &Caller, ask: RevokeAsk) -> Result<Closure, BrokerError> {
+    pub(super) async fn revoke(&self, caller: &Caller, ask: RevokeAsk, once: &Once) -> Result<Closure, BrokerError> {
         let reason: crate::domain::Message = ask.reason.parse()?;
         let reason = reason.as_str();
         match (ask.target, caller) {
@@ -48,7 +54,7 @@ impl Broker {
                 self.revoke_backend(person, &name, reason).await
             }
             (RevocationTarget::KillSwitch(word), Caller::Operator(person)) => {
-                self.kill_switch(person, &word, reason).await
+                self.kill_switch(person, &word, reason, once).await
             }
             (
                 RevocationTarget::Agent(_) | RevocationTarget::Backend(_) | RevocationTarget::KillSwitch(_),
@@ -173,14 +179,20 @@ impl Broker {
         self.closure(name.to_owned(), EndCause::Revoked, &LeaseFilter { live: None, ..filter }).await
     }
 
-    async fn kill_switch(&self, person: &OperatorCaller, word: &str, reason: &str) -> Result<Closure, BrokerError> {
+    async fn kill_switch(
+        &self,
+        person: &OperatorCaller,
+        word: &str,
+        reason: &str,
+        once: &Once,
+    ) -> Result<Closure, BrokerError> {
         self.may(person, OperatorAction::KillSwitch, None)?;
         let killed = match word {
             "engage" => true,
             "release" => false,
             _ => return Err(BrokerError::Invalid("`kill_switch` is `engage` or `release`".to_owned())),
         };
-        self.set_kill_switch(person, killed, reason).await?;
+        self.set_kill_switch(person, killed, reason, once).await?;
         if killed {
             self.sweep_killed().await?;
         }

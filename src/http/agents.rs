@@ -13,6 +13,7 @@ use crate::domain::Timestamp;
 
 use super::body::{Json, Params};
 use super::caller::{PathId, Person};
+use super::idempotency::IdempotencyKey;
 use super::leases::page;
 use super::refusal::Refusal;
 use super::{HttpState, answer, detached};
@@ -28,16 +29,19 @@ pub(super) async fn list(State(state): State<Arc<HttpState>>, Person(person): Pe
 ///
 /// Its tasks and everything it holds end, and it can open no more until it is resumed.
 #[utoipa::path(post, path = "/v1/agents/{id}/suspend", operation_id = "suspend_agent", tag = "agents", request_body = SuspendAsk, security(("operatorToken" = [])),
-    params(("id" = String, Path, description = "The agent's name")),
-    responses((status = 200, description = "The agent", body = AgentView)))]
+    params(("id" = String, Path, description = "The agent's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
+    responses((status = 200, description = "The agent", body = AgentView), (status = 422, description = "idempotency-conflict")))]
 pub(super) async fn suspend(
     State(state): State<Arc<HttpState>>,
     Person(person): Person,
     PathId(id): PathId,
+    IdempotencyKey(key): IdempotencyKey,
     Json(ask): Json<SuspendAsk>,
 ) -> Result<Response, Refusal> {
     let broker = state.broker.clone();
-    let agent = detached(&state, async move { broker.suspend_agent(&person, &id, ask).await }).await?;
+    let agent =
+        detached(&state, async move { broker.change_standing_once(&person, &id, ask, true, key).await }).await?;
     Ok(answer(&agent))
 }
 
@@ -45,16 +49,19 @@ pub(super) async fn suspend(
 ///
 /// It may open tasks again. What ended stays ended.
 #[utoipa::path(post, path = "/v1/agents/{id}/resume", operation_id = "resume_agent", tag = "agents", request_body = SuspendAsk, security(("operatorToken" = [])),
-    params(("id" = String, Path, description = "The agent's name")),
-    responses((status = 200, description = "The agent", body = AgentView)))]
+    params(("id" = String, Path, description = "The agent's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
+    responses((status = 200, description = "The agent", body = AgentView), (status = 422, description = "idempotency-conflict")))]
 pub(super) async fn resume(
     State(state): State<Arc<HttpState>>,
     Person(person): Person,
     PathId(id): PathId,
+    IdempotencyKey(key): IdempotencyKey,
     Json(ask): Json<SuspendAsk>,
 ) -> Result<Response, Refusal> {
     let broker = state.broker.clone();
-    let agent = detached(&state, async move { broker.resume_agent(&person, &id, ask).await }).await?;
+    let agent =
+        detached(&state, async move { broker.change_standing_once(&person, &id, ask, false, key).await }).await?;
     Ok(answer(&agent))
 }
 

@@ -12,6 +12,7 @@ use crate::broker::{LeasesAsk, PageAsk};
 
 use super::body::{Json, Params};
 use super::caller::Anyone;
+use super::idempotency::IdempotencyKey;
 use super::refusal::Refusal;
 use super::{HttpState, answer, detached};
 
@@ -67,16 +68,19 @@ pub(super) async fn list(
 /// is known to be dead and what ends by when.
 #[utoipa::path(post, path = "/v1/revocations", operation_id = "revoke", tag = "leases", request_body = RevokeAsk,
     security(("agentToken" = []), ("operatorToken" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
         (status = 200, description = "What is known of everything that ended", body = Closure),
         (status = 404, description = "not-found"),
+        (status = 422, description = "idempotency-conflict"),
     ))]
 pub(super) async fn revoke(
     State(state): State<Arc<HttpState>>,
     Anyone(caller): Anyone,
+    IdempotencyKey(key): IdempotencyKey,
     Json(ask): Json<RevokeAsk>,
 ) -> Result<Response, Refusal> {
     let broker = state.broker.clone();
-    let closure = detached(&state, async move { broker.revoke(&caller, ask).await }).await?;
+    let closure = detached(&state, async move { broker.revoke_once(&caller, ask, key).await }).await?;
     Ok(answer(&closure))
 }

@@ -12,6 +12,7 @@ use crate::broker::RequestsAsk;
 
 use super::body::{Json, Params};
 use super::caller::{PathId, Person};
+use super::idempotency::IdempotencyKey;
 use super::leases::page;
 use super::refusal::Refusal;
 use super::{HttpState, answer, detached};
@@ -65,19 +66,22 @@ pub(super) async fn read(
 ///
 /// An approval is evidence: policy is asked again, and only its answer grants anything.
 #[utoipa::path(post, path = "/v1/requests/{id}/verdict", operation_id = "decide_request", tag = "approvals", request_body = VerdictAsk,
-    security(("operatorToken" = [])), params(("id" = String, Path, description = "The request's id")),
+    security(("operatorToken" = [])), params(("id" = String, Path, description = "The request's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
         (status = 200, description = "What came of it", body = VerdictAnswer),
         (status = 403, description = "self-approval-forbidden, not-an-approver, forbidden"),
         (status = 409, description = "approval-mismatch, already-decided, policy-changed"),
+        (status = 422, description = "idempotency-conflict"),
     ))]
 pub(super) async fn decide(
     State(state): State<Arc<HttpState>>,
     Person(person): Person,
     PathId(id): PathId,
+    IdempotencyKey(key): IdempotencyKey,
     Json(ask): Json<VerdictAsk>,
 ) -> Result<Response, Refusal> {
     let broker = state.broker.clone();
-    let verdict = detached(&state, async move { broker.decide_request(&person, &id, ask).await }).await?;
+    let verdict = detached(&state, async move { broker.decide_request_once(&person, &id, ask, key).await }).await?;
     Ok(answer(&verdict))
 }

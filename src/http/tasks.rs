@@ -160,19 +160,22 @@ pub(super) async fn collect(
 ///
 /// A task opened with `heartbeat_seconds` ends when this stops coming.
 #[utoipa::path(post, path = "/v1/tasks/{id}/heartbeat", operation_id = "heartbeat_task", tag = "tasks", security(("agentToken" = [])),
-    params(("id" = String, Path, description = "The task's id")),
+    params(("id" = String, Path, description = "The task's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
         (status = 200, description = "The task", body = TaskAnswer),
         (status = 409, description = "task-closed"),
+        (status = 422, description = "idempotency-conflict"),
     ))]
 pub(super) async fn heartbeat(
     State(state): Shared,
     Agent(agent): Agent,
     PathId(id): PathId,
+    IdempotencyKey(key): IdempotencyKey,
     _: NoBody,
 ) -> Result<Response, Refusal> {
     let broker = state.broker.clone();
-    let task = detached(&state, async move { broker.heartbeat(&agent, &id).await }).await?;
+    let task = detached(&state, async move { broker.heartbeat(&agent, &id, key).await }).await?;
     Ok(answer(&task))
 }
 
@@ -180,34 +183,50 @@ pub(super) async fn heartbeat(
 ///
 /// Everything it holds ends. The answer says, credential by credential, what is known to be dead. Safe to repeat.
 #[utoipa::path(post, path = "/v1/tasks/{id}/complete", operation_id = "complete_task", tag = "tasks", security(("agentToken" = [])),
-    params(("id" = String, Path, description = "The task's id")),
-    responses((status = 200, description = "What is known of everything that ended", body = Closure)))]
+    params(("id" = String, Path, description = "The task's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
+    responses(
+        (status = 200, description = "What is known of everything that ended", body = Closure),
+        (status = 422, description = "idempotency-conflict"),
+    ))]
 pub(super) async fn complete(
     State(state): Shared,
     Agent(agent): Agent,
     PathId(id): PathId,
+    IdempotencyKey(key): IdempotencyKey,
     _: NoBody,
 ) -> Result<Response, Refusal> {
-    end(&state, agent, id, EndCause::Completed).await
+    end(&state, agent, id, EndCause::Completed, key).await
 }
 
 /// Give a task up
 ///
 /// The same as completing it, but the record says that it was not done. Safe to repeat.
 #[utoipa::path(post, path = "/v1/tasks/{id}/cancel", operation_id = "cancel_task", tag = "tasks", security(("agentToken" = [])),
-    params(("id" = String, Path, description = "The task's id")),
-    responses((status = 200, description = "What is known of everything that ended", body = Closure)))]
+    params(("id" = String, Path, description = "The task's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
+    responses(
+        (status = 200, description = "What is known of everything that ended", body = Closure),
+        (status = 422, description = "idempotency-conflict"),
+    ))]
 pub(super) async fn cancel(
     State(state): Shared,
     Agent(agent): Agent,
     PathId(id): PathId,
+    IdempotencyKey(key): IdempotencyKey,
     _: NoBody,
 ) -> Result<Response, Refusal> {
-    end(&state, agent, id, EndCause::Cancelled).await
+    end(&state, agent, id, EndCause::Cancelled, key).await
 }
 
-async fn end(state: &HttpState, agent: AgentCaller, id: String, cause: EndCause) -> Result<Response, Refusal> {
+async fn end(
+    state: &HttpState,
+    agent: AgentCaller,
+    id: String,
+    cause: EndCause,
+    key: Option<String>,
+) -> Result<Response, Refusal> {
     let broker = state.broker.clone();
-    let closure = detached(state, async move { broker.end_task(&agent, &id, cause).await }).await?;
+    let closure = detached(state, async move { broker.end_task_once(&agent, &id, cause, key).await }).await?;
     Ok(answer(&closure))
 }

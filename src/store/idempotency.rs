@@ -36,6 +36,17 @@ impl Tx {
 }
 
 impl Store {
+    /// Note what a key was used for, by itself: for an act that is safe to repeat, after it. Never authority, so it needs no
+    /// events.
+    ///
+    /// # Errors
+    /// Every [`StoreError`]; `Conflict` when the key was used before.
+    pub async fn remember_idempotency(&self, record: &IdempotencyRecord) -> Result<(), StoreError> {
+        let mut tx = self.begin("idempotency.remember");
+        tx.insert_idempotency(record);
+        tx.commit_without_facts().await
+    }
+
     /// What an owner used a key for, if it is still remembered.
     ///
     /// # Errors

@@ -127,3 +127,95 @@ async fn task_10_fifty_equal_questions_at_once_have_one_answer() {
     assert_eq!(house.sandbox.ever_minted().len(), 1);
     assert_eq!(house.events("credential.minted").await.len(), 1);
 }
+
+#[tokio::test]
+async fn task_07_more_access_that_was_denied_is_denied_again_and_what_a_person_denied_is_not() {
+    let house = Harness::with(Options::default().with_file(
+        "no-api.cedar",
+        "@id(\"no-api\") @reason(\"Not today.\") forbid (principal, action, resource == Hallpass::Scope::\"api:releases:read\");",
+    ));
+    let house = house.await;
+    let held = house.granted(READ).await;
+    let path = format!("/v1/tasks/{}/requests", held.task);
+    let more = json!({ "scopes": ["api:releases:read"] });
+    let first = keyed(&house, &path, Some(&more), KEY).await.expect(403);
+    let again = keyed(&house, &path, Some(&more), KEY).await.expect(403);
+    for member in ["code", "reason", "task", "decision", "because", "detail"] {
+        assert_eq!(first[member], again[member], "{member}");
+    }
+    // The task and what it holds go on, and another key's answer is not touched by that denial.
+    let waits = json!({ "scopes": [WRITE] });
+    let asked = keyed(&house, &path, Some(&waits), "waits").await.expect(202);
+    let requests = asked["requests"].as_array().unwrap();
+    let request = text(&requests.iter().find(|request| request["state"] == "pending").unwrap()["id"]);
+    house.verdict(&request, &house.approver(), "deny").await.expect(200);
+    let again = keyed(&house, &path, Some(&waits), "waits").await;
+    assert!(again.status.is_success(), "a person denied it later: {}", String::from_utf8_lossy(&again.body));
+    assert!(house.works(&held.secret));
+}
+
+#[tokio::test]
+async fn task_07_08_what_people_do_is_done_once_under_a_key() {
+    let house = Harness::start().await;
+    let operator = house.operator();
+    let call = async |token: &str, path: &str, body: &Value, key: &str| {
+        house.call("POST", path, token, Some(body), &[("idempotency-key", key)]).await
+    };
+    // A verdict again is the same verdict, and not one too many.
+    let waiting = house.waiting().await;
+    let approver = house.approver();
+    let shown = house.get(&format!("/v1/requests/{}", waiting.request), &approver).await.expect(200);
+    let verdict = json!({ "verdict": "approve", "request_digest": shown["request_digest"] });
+    let path = format!("/v1/requests/{}/verdict", waiting.request);
+    let first = call(&approver, &path, &verdict, "v").await.expect(200);
+    assert_eq!(call(&approver, &path, &verdict, "v").await.expect(200), first);
+    let other = json!({ "verdict": "deny", "request_digest": shown["request_digest"] });
+    assert_eq!(call(&approver, &path, &other, "v").await.expect(422)["code"], "idempotency-conflict");
+    assert_eq!(house.events("approval.recorded").await.len(), 1);
+
+    // An old engagement of the kill switch does not throw it again.
+    let switch = |word: &str| json!({ "target": { "kill_switch": word }, "reason": "a test" });
+    for (word, key) in [("engage", "on"), ("release", "off"), ("engage", "on")] {
+        let closure = call(&operator, "/v1/revocations", &switch(word), key).await.expect(200);
+        assert_eq!(closure["state"], if key == "off" || word == "release" { "released" } else { "engaged" });
+        if word == "release" {
+            break;
+        }
+    }
+    let closure = call(&operator, "/v1/revocations", &switch("engage"), "on").await.expect(200);
+    assert_eq!(closure["state"], "released", "as it is now");
+    assert_eq!(house.events("kill_switch.").await.len(), 2);
+    let problem = call(&operator, "/v1/revocations", &switch("release"), "on").await.expect(422);
+    assert_eq!(problem["code"], "idempotency-conflict");
+
+    // Nor does an old suspension suspend again.
+    let reason = json!({ "reason": "it behaves oddly" });
+    call(&operator, "/v1/agents/triage-bot/suspend", &reason, "s").await.expect(200);
+    call(&operator, "/v1/agents/triage-bot/resume", &reason, "r").await.expect(200);
+    let view = call(&operator, "/v1/agents/triage-bot/suspend", &reason, "s").await.expect(200);
+    assert!(view["suspended"].is_null());
+    assert_eq!(house.events("agent.").await.len(), 2);
+}
+
+#[tokio::test]
+async fn task_07_08_what_agents_do_with_a_task_is_done_once_under_a_key() {
+    let house = Harness::start().await;
+    let mut body = ask(READ);
+    body["heartbeat_seconds"] = json!(60);
+    let held = Held::of(&house.post("/v1/tasks", &house.agent("release-bot"), &body).await.expect(201));
+    let path = |word: &str| format!("/v1/tasks/{}/{word}", held.task);
+    for _ in 0..2 {
+        keyed(&house, &path("heartbeat"), None, "beat").await.expect(200);
+    }
+    assert_eq!(house.events("task.heard").await.len(), 1);
+    let revoke = json!({ "target": { "lease": held.lease }, "reason": "a test" });
+    let first = keyed(&house, "/v1/revocations", Some(&revoke), "revoke").await.expect(200);
+    assert_eq!(keyed(&house, "/v1/revocations", Some(&revoke), "revoke").await.expect(200), first);
+    assert_eq!(house.events("authority.revoked").await.len(), 1);
+    let first = keyed(&house, &path("complete"), None, "end").await.expect(200);
+    assert_eq!(keyed(&house, &path("complete"), None, "end").await.expect(200), first);
+    assert_eq!(keyed(&house, &path("cancel"), None, "end").await.expect(422)["code"], "idempotency-conflict");
+    assert_eq!(keyed(&house, &path("heartbeat"), None, "end").await.expect(422)["code"], "idempotency-conflict");
+    // What was answered before the end is answered after it too.
+    keyed(&house, &path("heartbeat"), None, "beat").await.expect(200);
+}

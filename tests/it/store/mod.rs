@@ -1,6 +1,7 @@
 //! The store on real files: every public function, what groups promise, and what happens when the database cannot.
 
 mod conformance;
+mod deliveries;
 mod faults;
 mod fixture;
 mod groups;
