@@ -1,11 +1,11 @@
 //! Kind `sandbox`: it passes the suite, it is born disabled, and it fails the way it is told.
 
 use hallpass::domain::{CatalogueEntry, MintPlan, Scope};
-use hallpass::minter::{Fault, Inventory, MintError, Minter, Probe, Revoked, SandboxCall};
+use hallpass::minter::{Fault, Found, Inventory, MintError, Minter, Probe, Revoked, SandboxCall};
 use hallpass::sys::ExposeSecret as _;
 use serde_json::json;
 
-use super::{T0, World, agent, order, scope, suite};
+use super::{T0, World, agent, lease, order, scope, suite};
 
 const SETTINGS: &str = "name = 'demo'\nkind = 'sandbox'";
 
@@ -44,7 +44,10 @@ async fn a_credential_works_only_once_it_is_activated_and_says_what_for() {
     assert!(token.starts_with("sbx_") && token.len() == 47, "{token}");
     assert_eq!(world.sandbox.check(token, T0), None);
     assert_eq!(minter.probe(&plan.handle).await.unwrap(), Probe::Refused);
-    assert_eq!(minter.inventory().await.unwrap(), Inventory::Complete(vec![plan.handle.clone()]));
+    assert_eq!(
+        minter.inventory().await.unwrap(),
+        Inventory::Complete(vec![Found { handle: plan.handle.clone(), lease: Some(lease(1)) }])
+    );
     minter.activate(&plan.handle).await.unwrap();
     let honoured = world.sandbox.check(token, T0).unwrap();
     assert_eq!((&honoured.handle, honoured.ends_at), (&plan.handle, plan.native_end));
