@@ -150,9 +150,7 @@ impl Broker {
 
     async fn end_undelivered(&self, id: LeaseId) -> Result<(), BrokerError> {
         match self.store.find_lease(id).await? {
-            Some(lease) => {
-                self.end_leases_of(vec![lease], EndCause::Undelivered, Actor::Broker, Telling::BySweeps).await
-            }
+            Some(lease) => self.end_leases_of(vec![lease], EndCause::Undelivered, Actor::Broker, Telling::AtOnce).await,
             None => Ok(()),
         }
     }

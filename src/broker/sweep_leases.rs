@@ -21,8 +21,6 @@ const TAKEN_OFFLINE: u32 = 1000;
 const KILLED: u32 = 1000;
 /// How long a start waits for what is overdue before the broker says that it is ready.
 const CATCH_UP: Duration = Duration::from_secs(10);
-/// Rounds of catching up; more than can be made in that time.
-const CATCH_UP_ROUNDS: usize = 10_000;
 
 /// How far everything was put to its end under a kill switch.
 #[derive(Debug, Default)]
@@ -201,20 +199,8 @@ impl Broker {
     /// answer keeps nobody else waiting. Then the broker may be ready.
     pub async fn catch_up(&self) {
         let work = async {
-            for _ in 0..CATCH_UP_ROUNDS {
-                let done = async {
-                    let (killed, tasks) = (self.sweep_killed().await?, self.sweep_tasks().await?);
-                    let leases = self.sweep_leases().await?;
-                    Ok::<usize, BrokerError>(killed.done.saturating_add(tasks.done).saturating_add(leases.done))
-                };
-                match done.await {
-                    Ok(0) => break,
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::error!(%error, "what is overdue could not be ended yet; the sweeps go on");
-                        break;
-                    }
-                }
+            if let Err(error) = self.end_overdue().await {
+                tracing::error!(%error, "what is overdue could not be ended yet; the sweeps go on");
             }
             if let Err(error) = self.sweep_orphans().await {
                 tracing::error!(%error, "the backends could not be looked through yet; it is tried again");
@@ -224,6 +210,17 @@ impl Broker {
             tracing::warn!("not everything overdue could be ended within {} s of the start", CATCH_UP.as_secs());
         }
         self.catching_up.store(false, std::sync::atomic::Ordering::Release);
+    }
+
+    async fn end_overdue(&self) -> Result<(), BrokerError> {
+        while self.sweep_killed().await?.more {}
+        while self.sweep_tasks().await?.more {}
+        let backends = self.due_backends().await?.into_iter();
+        let lanes = backends.map(|backend| async move {
+            while self.sweep_backend(&backend).await?.more {}
+            Ok(())
+        });
+        futures_util::future::join_all(lanes).await.into_iter().collect()
     }
 
     /// Show how badly ending goes: leases whose end failed again and again.

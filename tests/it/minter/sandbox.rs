@@ -113,6 +113,14 @@ async fn backends_that_share_a_sandbox_do_not_list_each_other() {
     assert_eq!(other.inventory().await.unwrap(), Inventory::Complete(Vec::new()));
 }
 
+#[tokio::test]
+async fn what_another_deployment_made_is_not_listed() {
+    let mut world = World::new();
+    world.minter(SETTINGS).mint(&plan(&*world.minter(SETTINGS))).await.unwrap();
+    world.deps.issuer_url = "https://hallpass.elsewhere.example".to_owned();
+    assert_eq!(world.minter(SETTINGS).inventory().await.unwrap(), Inventory::Complete(Vec::new()));
+}
+
 #[test]
 fn it_does_not_pretend_to_bind_to_a_key() {
     let minter = World::new().minter(SETTINGS);
