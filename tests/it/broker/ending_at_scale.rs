@@ -154,7 +154,7 @@ async fn rev_06_a_stranger_cannot_keep_a_task_alive() {
 #[tokio::test]
 async fn rev_12_what_cannot_be_ended_is_shouted_about_tried_on_and_ended_when_its_backend_is_well() {
     let house = Harness::start().await;
-    let (stuck, other) = (house.granted(READ).await, house.granted(READ).await);
+    let (stuck, other) = (house.granted(READ).await, house.fill("sandbox", 1, 80_000).await.remove(0));
     house.sandbox.fail_always(SandboxCall::Revoke, Fault::Refused);
     house.revoke(&json!({ "task": stuck.task })).await;
     for tried in 1..10_u64 {
@@ -180,7 +180,7 @@ async fn rev_12_what_cannot_be_ended_is_shouted_about_tried_on_and_ended_when_it
     assert_eq!(alarms(house.kinds_of(&stuck.task).await), 1, "shouted once");
     // The first end that works says that the backend is well, and this one is tried at once.
     house.sandbox.mend();
-    house.revoke(&json!({ "lease": other.lease })).await;
+    house.revoke(&json!({ "lease": other.id.to_string() })).await;
     house.sweep().await;
     assert_eq!(house.lease(&stuck.lease).await["state"], "ended");
     let listed = house.get("/v1/leases?irrevocable=true", &house.operator()).await.expect(200);

@@ -192,7 +192,7 @@ async fn a_failed_end_survives_a_restart() {
     assert!(house.works(&held.secret));
     house.restart().await;
     house.sandbox.mend();
-    house.advance_secs(1);
+    house.advance_secs(2);
     house.sweep().await;
     assert!(!house.works(&held.secret));
     assert_eq!(house.lease(&held.lease).await["state"], "ended");
