@@ -35,6 +35,13 @@ pub struct LeaseView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ends_by: Option<Timestamp>,
+    /// Since when its backend was seen not to honour it, while it is `ending`: it may be told once more, or be tidied up after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub disabled_at: Option<Timestamp>,
+    /// Whether ending it failed so often that somebody must look: it may still work, and is tried on for ever.
+    #[serde(default)]
+    pub irrevocable: bool,
     /// When it was asked for.
     #[schema(value_type = String, format = DateTime)]
     pub intent_at: Timestamp,

@@ -64,6 +64,7 @@ impl Server {
         let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
         let intervals = Intervals {
             ending: seconds(config.intervals.ending_seconds),
+            reconcile: seconds(config.intervals.reconcile_seconds),
             upkeep: seconds(config.intervals.upkeep_seconds),
         };
         let finish_within = seconds(config.intervals.finish_seconds);

@@ -190,12 +190,12 @@ impl Broker {
         once: &Once,
     ) -> Result<(), BrokerError> {
         for _ in 0..super::open_task::MAX_TRIES {
-            let before = self.store.control().await?;
+            let before = self.endings.control().await?;
             let after = Control { killed, kill_epoch: before.kill_epoch.saturating_add(1), ..before.clone() };
             let kind = if killed { EventKind::KillSwitchEngaged } else { EventKind::KillSwitchReleased };
             let mut record = Record::new(&self.ids, self.clock.now(), Actor::Operator(caller.operator.person.clone()));
             record.note(kind, Subjects::default(), [("reason", reason.into()), ("epoch", after.kill_epoch.into())]);
-            let mut tx = self.store.begin("kill_switch");
+            let mut tx = self.endings.begin("kill_switch");
             tx.set_control(&before, &after);
             once.record(&mut tx, || "kill_switch".to_owned(), self.clock.now());
             crate::sys::killpoint!(KillSwitchBeforeCommit);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::end_lease::Telling;
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{
@@ -87,6 +88,16 @@ impl Deliveries {
         locked(&self.handed_over).contains_key(&lease)
     }
 
+    /// Whether a lease that a sweep has claimed, because nobody was seen to have its secret, was handed over by this process,
+    /// which only could not write it down; it is written down anew then, with the claim's fence.
+    pub(super) fn was_handed_over(&self, claimed: &Lease) -> bool {
+        let mut handed_over = locked(&self.handed_over);
+        let Some(handed) = handed_over.get_mut(&claimed.id) else { return false };
+        handed.parcel.fence = claimed.fence;
+        handed.recorded = false;
+        true
+    }
+
     /// These leases, those that were handed over as delivered even if their rows do not say so yet: nothing of their mint is
     /// under way any more, and ending them needs no second look.
     pub(super) fn as_delivered(&self, leases: Vec<Lease>) -> Vec<Lease> {
@@ -139,19 +150,9 @@ impl Broker {
 
     async fn end_undelivered(&self, id: LeaseId) -> Result<(), BrokerError> {
         match self.store.find_lease(id).await? {
-            Some(lease) => self.end_leases_of(vec![lease], EndCause::Undelivered, Actor::Broker).await,
+            Some(lease) => self.end_leases_of(vec![lease], EndCause::Undelivered, Actor::Broker, Telling::AtOnce).await,
             None => Ok(()),
         }
-    }
-
-    /// A live lease is due though its time is not up: nobody was seen to have its secret, so it ends, unless this process knows
-    /// better and only could not write it down.
-    pub(super) async fn due_undelivered(&self, lease: Lease) -> Result<(), BrokerError> {
-        if self.deliveries.is_handed_over(lease.id) {
-            self.record_deliveries_now().await;
-            return Ok(());
-        }
-        self.end_leases_of(vec![lease], EndCause::Undelivered, Actor::Broker).await
     }
 
     /// Record deliveries as they come, many in one commit. Runs for the life of the broker.

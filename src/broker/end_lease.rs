@@ -1,223 +1,356 @@
 //! The one path by which a credential ends. It is entered by a completed task, a revocation, a clock or a crash, always through
 //! the row: `ending` is on record before a backend is told, and `ended` only when the backend was seen to obey.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
+use super::bulkhead::Call;
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
-use crate::api::{Closure, ClosureWord, LeaseView};
-use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Timestamp};
-use crate::minter::{MintError, Probe, Revoked};
-use crate::store::{LeaseFilter, StoreError, Tx};
+use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Refusal, Timestamp};
+use crate::minter::{MintError, Minter, Probe, Revoked};
+use crate::store::{StoreError, Tx};
 
 /// How long one attempt to end a credential may take.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer waits for credentials to end before it says how far they are.
 const CLOSURE_WAIT: Duration = Duration::from_secs(3);
-/// Credentials ended at the same time.
-const PARALLEL: usize = 16;
-/// No spread between attempts.
-const SPREAD: u16 = 1000;
-/// Leases shown in a closure.
-const SHOWN: u32 = 500;
+/// For how long sweeps leave a lease alone whose backend is being told by whoever put it to its end, in milliseconds.
+const HOLD_MILLIS: i64 = 5_000;
+/// Credentials whose end is waited for at the same time; how many a backend is told at once is its bulkhead's to say.
+const PARALLEL: usize = 256;
+/// How often a lease is looked at again when somebody else changed it first.
+const MAX_TRIES: usize = 3;
+
+/// Who tells the backends that credentials must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// Whoever puts them to their end, right away, because somebody waits for the answer.
+    AtOnce,
+    /// The sweeps, each backend in its turn.
+    BySweeps,
+    /// A sweep that has claimed them until then.
+    Claimed(Timestamp),
+}
 
 impl Broker {
-    /// Record that these leases must end, then end their credentials.
+    /// Record that these leases must end, then have their credentials ended.
     pub(super) async fn end_leases_of(
         &self,
         leases: Vec<Lease>,
         cause: EndCause,
         actor: Actor,
+        telling: Telling,
     ) -> Result<(), BrokerError> {
-        let now = self.clock.now();
-        let mut record = Record::new(&self.ids, now, actor);
-        let mut tx = self.store.begin("lease.end");
-        let leases = self.deliveries.as_delivered(leases);
-        let ending = put_to_end(leases, cause, now, &mut tx, &mut record);
-        if ending.is_empty() {
-            return Ok(());
-        }
-        match record.commit(tx).await {
-            Ok(()) => self.finish_leases(ending).await,
-            // Somebody else is ending one of them; the sweep takes the rest.
-            Err(StoreError::Conflict { .. }) => self.wake_sweeps(),
+        match self.record_ends(&leases, cause, actor.clone(), telling).await {
+            Ok(ending) => self.finish_leases(ending, telling).await,
+            // Somebody else changed one of them first: each on its own, as it is now.
+            Err(StoreError::Conflict { .. }) => {
+                let ending = futures_util::stream::iter(leases)
+                    .map(|lease| self.record_end(lease, cause, actor.clone(), telling))
+                    .buffer_unordered(PARALLEL)
+                    .collect::<Vec<_>>()
+                    .await;
+                let ending = ending.into_iter().collect::<Result<Vec<_>, _>>()?;
+                self.finish_leases(ending.into_iter().flatten().collect(), telling).await;
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
-    /// End the credentials of leases that are on record as `ending`. Bounded in time: what is not done then, the sweep does.
-    pub(super) async fn finish_leases(&self, ending: Vec<Lease>) {
+    async fn record_ends(
+        &self,
+        leases: &[Lease],
+        cause: EndCause,
+        actor: Actor,
+        telling: Telling,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let now = self.clock.now();
+        let mut record = Record::new(&self.ids, now, actor);
+        let mut tx = self.endings.begin("lease.end");
+        let ending = self.put_to_end(leases, cause, telling, &mut tx, &mut record).await;
+        if record.is_empty() {
+            return Ok(Vec::new());
+        }
+        record.commit(tx).await?;
+        for lease in leases {
+            self.signals.changed(lease.task);
+        }
+        Ok(ending)
+    }
+
+    /// The same for one lease that somebody else may be changing.
+    async fn record_end(
+        &self,
+        lease: Lease,
+        cause: EndCause,
+        actor: Actor,
+        telling: Telling,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let id = lease.id;
+        let mut current = Some(lease);
+        for _ in 0..MAX_TRIES {
+            let Some(lease) = current else { break };
+            match self.record_ends(&[lease], cause, actor.clone(), telling).await {
+                Err(StoreError::Conflict { .. }) => current = self.endings.find_lease(id).await?,
+                done => return done,
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Put into a change that these leases must end, but for those that are ending or have ended; returns those whose backend
+    /// must be told. A credential whose verifiers ask us, or whose time is up, needs no telling: its end is part of the change.
+    pub(super) async fn put_to_end(
+        &self,
+        leases: &[Lease],
+        cause: EndCause,
+        telling: Telling,
+        tx: &mut Tx,
+        record: &mut Record<'_>,
+    ) -> Vec<Lease> {
+        if !leases.is_empty() {
+            crate::sys::killpoint!(EndBeforeIntent);
+        }
+        let now = record.now();
+        let mut ending = Vec::new();
+        for lease in &self.deliveries.as_delivered(leases.to_vec()) {
+            let Ok(after) = lease.clone().end(cause, now) else { continue };
+            record.note(EventKind::LeaseEnding, about_lease(lease), [("cause", cause.as_str().into())]);
+            if let Some(minter) = self.offline_minter(lease) {
+                tx.update_lease(lease, &end_offline(&**minter, after, now, record).await);
+                continue;
+            }
+            let after = match telling {
+                Telling::AtOnce => after.held(now.plus_millis(HOLD_MILLIS)),
+                Telling::BySweeps => after,
+                Telling::Claimed(until) => after.held(until),
+            };
+            tx.update_lease(lease, &after);
+            ending.push(after);
+        }
+        ending
+    }
+
+    /// The minter of a lease's backend, if it needs no outside call.
+    pub(super) fn offline_minter(&self, lease: &Lease) -> Option<&Arc<dyn Minter>> {
+        self.minters.find(&lease.backend).filter(|minter| minter.is_offline())
+    }
+
+    /// Have the credentials ended of leases that are on record as `ending`. Bounded in time: what is not begun then, the sweeps
+    /// do.
+    pub(super) async fn finish_leases(&self, ending: Vec<Lease>, telling: Telling) {
         if ending.is_empty() {
             return;
         }
         crate::sys::killpoint!(EndAfterIntent);
-        let broker = self.clone();
+        if telling == Telling::BySweeps {
+            self.wake_sweeps();
+            return;
+        }
+        let (broker, late) = (self.clone(), Arc::new(AtomicBool::new(false)));
+        let given_up = Arc::clone(&late);
         // Detached: whoever waits for the answer may go away, the credentials end all the same.
         let work = tokio::spawn(async move {
             futures_util::stream::iter(ending)
                 .for_each_concurrent(PARALLEL, |lease| {
-                    let broker = broker.clone();
-                    async move { broker.end_lease(lease).await }
+                    let (broker, given_up) = (broker.clone(), Arc::clone(&given_up));
+                    async move {
+                        let room = broker.bulkheads.of(&lease.backend);
+                        if room.answers()
+                            && let Some(_turn) = room.ending().await
+                            && !given_up.load(Ordering::Relaxed)
+                        {
+                            broker.end_lease(lease).await;
+                        }
+                    }
                 })
                 .await;
         });
         if tokio::time::timeout(CLOSURE_WAIT, work).await.is_err() {
+            late.store(true, Ordering::Relaxed);
             self.wake_sweeps();
         }
     }
 
-    /// One attempt to end one credential: tell the backend, look whether it obeyed, and record what is known now.
-    pub async fn end_lease(&self, lease: Lease) {
+    /// End one credential as far as it can be ended now: tell the backend, look whether it obeyed, record what is known, and
+    /// tidy up. Its row must be `ending` and the caller's.
+    pub(super) async fn end_lease(&self, lease: Lease) {
+        let mut current = lease;
+        // Disabled, then tidied up after: never more than that without a wait.
+        for _ in 0..2 {
+            let known = current.is_disabled();
+            match self.attempt_end(current).await {
+                Some(next) if next.is_disabled() && !known && is_settled(&next, self.clock.now()) => current = next,
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    /// One attempt; the lease as it is on record afterwards, if this attempt wrote it.
+    async fn attempt_end(&self, lease: Lease) -> Option<Lease> {
         let outcome = self.tell_backend(&lease).await;
         crate::sys::killpoint!(EndAfterDisable);
         let now = self.clock.now();
+        self.note_call(&lease.backend, Call::End, &outcome).await;
         let mut record = Record::new(&self.ids, now, Actor::Broker);
         let after = match outcome {
-            Ok(Revoked::Gone(proof)) => {
-                record.note(EventKind::LeaseEnded, about_lease(&lease), [("proof", proof.as_str().into())]);
-                lease.clone().ended(proof, now)
-            }
+            Ok(Revoked::Gone(proof)) => self.seen_gone(&lease, proof, now, &mut record).await,
             Ok(Revoked::EndsBy(by)) if by <= now => {
-                let proof = format!("its backend stopped honouring it at {by}");
-                record.note(EventKind::LeaseEnded, about_lease(&lease), [("proof", proof.as_str().into())]);
-                lease.clone().ended(proof, now)
+                note_ended(lease.clone(), format!("its backend stopped honouring it at {by}"), now, &mut record)
             }
-            Ok(Revoked::EndsBy(by)) => {
-                record.note(EventKind::LeaseDelayed, about_lease(&lease), [("ends_by", by.to_string().into())]);
-                lease.clone().try_again(Some(by), SPREAD, now)
-            }
-            Err(error) => {
-                metrics::counter!("hallpass_lease_end_failed_total", "backend" => lease.backend.to_string())
-                    .increment(1);
-                tracing::warn!(lease.id = %lease.id, backend = %lease.backend, %error, "a credential could not be ended yet");
-                record.note(EventKind::LeaseDelayed, about_lease(&lease), [("why", error.to_string().into())]);
-                lease.clone().try_again(None, SPREAD, now)
-            }
+            Ok(Revoked::EndsBy(by)) => note_ends_by(lease.clone(), by, now, &mut record),
+            // What was seen not to work may have been let work since by a call that landed late: back to quick attempts.
+            Err(error) => self.note_failed(lease.clone().doubted(), &error, now, &mut record),
         };
-        let Ok(after) = after else { return };
-        let mut tx = self.store.begin("lease.ended");
+        let after = after.ok()?;
+        let mut tx = self.endings.begin("lease.ended");
         tx.update_lease(&lease, &after);
         let recorded = record.commit(tx).await;
         crate::sys::killpoint!(EndAfterFact);
         match recorded {
-            Ok(()) => self.signals.changed(lease.task),
-            Err(StoreError::Conflict { .. }) => {}
+            Ok(()) => {
+                self.signals.changed(lease.task);
+                Some(after)
+            }
+            Err(StoreError::Conflict { .. }) => None,
             Err(error) => {
                 tracing::error!(lease.id = %lease.id, %error, "the end of a lease could not be recorded; the sweep repeats it");
+                None
             }
         }
+    }
+
+    /// The backend does not honour it: it has ended, unless a call of its mint may still land or something is left behind.
+    async fn seen_gone(
+        &self,
+        lease: &Lease,
+        proof: String,
+        now: Timestamp,
+        record: &mut Record<'_>,
+    ) -> Result<Lease, Refusal> {
+        let (settled, known) = (is_settled(lease, now), lease.is_disabled());
+        let cleanup = self.minters.find(&lease.backend).filter(|minter| minter.needs_cleanup());
+        if !settled || (!known && cleanup.is_some()) {
+            // Seen again before it is settled: on record is what was seen first.
+            let kind = EventKind::LeaseDisabled;
+            record.note(kind, about_lease(lease), [("proof", proof.into())]);
+            let disabled = lease.clone().disabled(now)?;
+            return Ok(if settled { disabled.held(now.plus_millis(HOLD_MILLIS)) } else { disabled });
+        }
+        if let Some(minter) = cleanup {
+            let tidied = tokio::time::timeout(REVOKE_TIMEOUT, minter.cleanup(&lease.handle)).await;
+            let tidied = tidied.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())));
+            if let Err(error) = tidied {
+                return self.note_failed(lease.clone(), &error, now, record);
+            }
+        }
+        note_ended(lease.clone(), proof, now, record)
+    }
+
+    fn note_failed(
+        &self,
+        lease: Lease,
+        error: &MintError,
+        now: Timestamp,
+        record: &mut Record<'_>,
+    ) -> Result<Lease, Refusal> {
+        let what = if lease.is_disabled() { "cleanup" } else { "revoke" };
+        metrics::counter!("hallpass_lease_end_failed_total", "backend" => lease.backend.to_string(), "what" => what)
+            .increment(1);
+        tracing::warn!(lease.id = %lease.id, backend = %lease.backend, what, %error, "a credential could not be ended yet");
+        record.note(
+            EventKind::LeaseDelayed,
+            about_lease(&lease),
+            [("what", what.into()), ("why", error.to_string().into())],
+        );
+        let known = lease.is_irrevocable();
+        let after = lease.try_again(None, self.spread(), now)?;
+        if after.is_irrevocable() && !known {
+            record.note(EventKind::LeaseIrrevocable, about_lease(&after), [("backend", after.backend.as_str().into())]);
+            tracing::error!(
+                lease.id = %after.id, backend = %after.backend, native_end = %after.native_end,
+                "a credential cannot be ended and may still work; end it at its backend by hand"
+            );
+        }
+        Ok(after)
+    }
+
+    /// In thousandths, 500 to 1500.
+    fn spread(&self) -> u16 {
+        let mut random = [0_u8; 2];
+        self.entropy.fill(&mut random);
+        500_u16.saturating_add(u16::from_le_bytes(random) % 1001)
     }
 
     async fn tell_backend(&self, lease: &Lease) -> Result<Revoked, MintError> {
         let Some(minter) = self.minters.find(&lease.backend) else {
             return Err(MintError::Misconfigured(format!("backend `{}` is not configured any more", lease.backend)));
         };
-        let late = || Err(MintError::Unavailable("no answer in time".to_owned()));
-        let told = tokio::time::timeout(REVOKE_TIMEOUT, minter.revoke(&lease.handle, lease.native_end)).await;
-        let revoked = told.unwrap_or_else(|_| late())?;
-        let Revoked::Gone(proof) = revoked else { return Ok(revoked) };
-        // Never say ended for something that still works: ask the backend, where it can be asked.
-        match tokio::time::timeout(REVOKE_TIMEOUT, minter.probe(&lease.handle))
-            .await
-            .unwrap_or_else(|_| Err(MintError::Unavailable("the probe was not answered in time".to_owned())))?
-        {
-            Probe::Refused => Ok(Revoked::Gone(format!("{proof}; a probe was refused at {}", self.clock.now()))),
-            Probe::Unknown => Ok(Revoked::Gone(proof)),
-            Probe::Honoured => Err(MintError::Refused("the backend says it is gone and still honours it".to_owned())),
-        }
+        self.make_gone(&**minter, &lease.handle, lease.native_end).await
     }
 
-    /// Look at a due lease: one whose time is up, whose mint was lost, or whose end must be tried again.
-    pub(super) async fn due_lease(&self, lease: Lease) -> Result<(), BrokerError> {
-        let now = self.clock.now();
-        match &lease.state {
-            LeaseState::Minting => self.end_leases_of(vec![lease], EndCause::Aborted, Actor::Broker).await,
-            LeaseState::Live { .. } if now >= lease.native_end && self.ends_by_itself(&lease) => {
-                self.expire(lease, now).await
-            }
-            LeaseState::Live { delivered_at: None, .. } if now < lease.ends_at => self.due_undelivered(lease).await,
-            LeaseState::Live { .. } => self.end_leases_of(vec![lease], EndCause::Expired, Actor::Broker).await,
-            LeaseState::Ending { .. } => {
-                self.end_lease(lease).await;
-                Ok(())
-            }
-            LeaseState::Ended { .. } => Ok(()),
-        }
-    }
-
-    fn ends_by_itself(&self, lease: &Lease) -> bool {
-        self.minters.find(&lease.backend).is_some_and(|minter| minter.is_offline())
-    }
-
-    /// A credential that nobody honours past its own end needs no telling: ending and end are one change.
-    async fn expire(&self, lease: Lease, now: Timestamp) -> Result<(), BrokerError> {
-        let proof = format!("its own end passed at {}", lease.native_end);
-        let ended = lease.clone().end(EndCause::Expired, now).and_then(|ending| ending.ended(proof.clone(), now));
-        let Ok(ended) = ended else { return Ok(()) };
-        let mut record = Record::new(&self.ids, now, Actor::Broker);
-        record.note(EventKind::LeaseEnding, about_lease(&lease), [("cause", EndCause::Expired.as_str().into())]);
-        record.note(EventKind::LeaseEnded, about_lease(&lease), [("proof", proof.into())]);
-        let mut tx = self.store.begin("lease.expire");
-        tx.update_lease(&lease, &ended);
-        match record.commit(tx).await {
-            Ok(()) => self.signals.changed(lease.task),
-            Err(StoreError::Conflict { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    /// What is known now of the leases that a filter names.
-    pub(super) async fn closure(
+    /// Tell a backend to end something, and look whether it obeyed.
+    pub(super) async fn make_gone(
         &self,
-        id: String,
-        cause: EndCause,
-        filter: &LeaseFilter,
-    ) -> Result<Closure, BrokerError> {
-        let leases = self.store.list_leases(filter, None, SHOWN).await?;
-        let total = leases.len();
-        Ok(self.closure_of(id, cause, leases, u64::try_from(total).unwrap_or(u64::MAX)))
-    }
-
-    pub(super) fn closure_of(&self, id: String, cause: EndCause, mut leases: Vec<Lease>, total: u64) -> Closure {
-        let now = self.clock.now();
-        leases.sort_by_key(|lease| std::cmp::Reverse(doubt(lease, now)));
-        let closure = leases.first().map_or(ClosureWord::Closed, |worst| doubt(worst, now));
-        let leases: Vec<LeaseView> = leases.iter().map(LeaseView::from).collect();
-        Closure { id, state: "closed".to_owned(), cause: cause.to_string(), closure, leases, total }
+        minter: &dyn Minter,
+        handle: &crate::domain::Handle,
+        native_end: Timestamp,
+    ) -> Result<Revoked, MintError> {
+        let told = async {
+            let proof = match minter.revoke(handle, native_end).await? {
+                Revoked::Gone(proof) => proof,
+                later @ Revoked::EndsBy(_) => return Ok(later),
+            };
+            // Never say ended for something that still works: ask the backend, where it can be asked.
+            match minter.probe(handle).await? {
+                Probe::Refused => Ok(Revoked::Gone(format!("{proof}; a probe was refused at {}", self.clock.now()))),
+                Probe::Unknown => Ok(Revoked::Gone(proof)),
+                Probe::Honoured => {
+                    Err(MintError::Refused("the backend says it is gone and still honours it".to_owned()))
+                }
+            }
+        };
+        tokio::time::timeout(REVOKE_TIMEOUT, told)
+            .await
+            .unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())))
     }
 }
 
-/// How little is known about the end of a lease.
-fn doubt(lease: &Lease, now: Timestamp) -> ClosureWord {
+/// Whether no call of its mint can be under way any more.
+fn is_settled(lease: &Lease, now: Timestamp) -> bool {
     match &lease.state {
-        LeaseState::Ended { .. } => ClosureWord::Closed,
-        LeaseState::Ending { ends_by: Some(by), .. } if *by > now => ClosureWord::Partial,
-        LeaseState::Ending { .. } | LeaseState::Minting | LeaseState::Live { .. } => ClosureWord::Unknown,
+        LeaseState::Ending { settles_at, .. } => settles_at.is_none_or(|at| at <= now),
+        LeaseState::Minting | LeaseState::Live { .. } | LeaseState::Ended { .. } => true,
     }
 }
 
-/// Put into a change that these leases must end, but for those that are ending or have ended; returns the others as they will be.
-pub(super) fn put_to_end(
-    leases: Vec<Lease>,
-    cause: EndCause,
-    now: Timestamp,
-    tx: &mut Tx,
-    record: &mut Record<'_>,
-) -> Vec<Lease> {
-    if !leases.is_empty() {
-        crate::sys::killpoint!(EndBeforeIntent, blocking);
-    }
-    let mut ending = Vec::with_capacity(leases.len());
-    for lease in leases {
-        if let Ok(after) = lease.clone().end(cause, now) {
-            tx.update_lease(&lease, &after);
-            record.note(EventKind::LeaseEnding, about_lease(&lease), [("cause", cause.as_str().into())]);
-            ending.push(after);
+/// End what no backend has to be told of: what its verifiers ask us about, or what has come to its own end.
+pub(super) async fn end_offline(minter: &dyn Minter, ending: Lease, now: Timestamp, record: &mut Record<'_>) -> Lease {
+    let before = ending.clone();
+    let after = if now >= ending.native_end {
+        let proof = format!("its own end passed at {}", ending.native_end);
+        note_ended(ending, proof, now, record)
+    } else {
+        match minter.revoke(&ending.handle, ending.native_end).await {
+            Ok(Revoked::Gone(proof)) => note_ended(ending, proof, now, record),
+            Ok(Revoked::EndsBy(by)) => note_ends_by(ending, by, now, record),
+            Err(_) => return before,
         }
-    }
-    ending
+    };
+    after.unwrap_or(before)
+}
+
+fn note_ended(lease: Lease, proof: String, now: Timestamp, record: &mut Record<'_>) -> Result<Lease, Refusal> {
+    record.note(EventKind::LeaseEnded, about_lease(&lease), [("proof", proof.as_str().into())]);
+    lease.ended(proof, now)
+}
+
+fn note_ends_by(lease: Lease, by: Timestamp, now: Timestamp, record: &mut Record<'_>) -> Result<Lease, Refusal> {
+    record.note(EventKind::LeaseDelayed, about_lease(&lease), [("ends_by", by.to_string().into())]);
+    lease.try_again(Some(by), 1000, now)
 }

@@ -20,6 +20,16 @@ impl<'a> Record<'a> {
         Self { ids, now, actor, events: Vec::new() }
     }
 
+    /// When it happens.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whether nothing was noted yet.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// Note that something happened to these things, and what else is to be known of it.
     pub(super) fn note<const N: usize>(
         &mut self,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::bulkhead::MintPermit;
 use super::evaluate::Asking;
 use super::facts::{Record, about_grant, about_lease};
 use super::sealed::Sealed;
@@ -59,7 +60,7 @@ pub(super) enum Begun {
     /// Minted already without an outside call: fact and intent go into the same commit.
     Done(Box<Ready>),
     /// To be minted once the intent is durable.
-    Intended { lease: Box<Lease>, plan: Box<MintPlan>, minter: Arc<dyn Minter> },
+    Intended { lease: Box<Lease>, plan: Box<MintPlan>, minter: Arc<dyn Minter>, permit: MintPermit },
 }
 
 impl Begun {
@@ -123,7 +124,8 @@ impl Broker {
             ],
         );
         if !minter.is_offline() {
-            return Ok(Begun::Intended { lease: Box::new(lease), plan: Box::new(plan), minter });
+            let permit = self.mint_permit(&grant.backend)?;
+            return Ok(Begun::Intended { lease: Box::new(lease), plan: Box::new(plan), minter, permit });
         }
         let minted = minter.mint(&plan).await?;
         let mut lease = note_minted(lease, &minted, asking.now, record)?;

@@ -4,20 +4,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bulkhead::MintPermit;
+use super::end_lease::Telling;
 use super::facts::{Record, about_lease};
 use super::mint::{Begun, Ready, note_minted};
 use super::open_task::{MAX_TRIES, note_decision};
 use super::sealed::Sealed;
 use super::{Broker, BrokerError};
-use crate::domain::{
-    Actor, EndCause, EventKind, Grant, Lease, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS, MintPlan, Task, Timestamp,
-};
+use crate::domain::{Actor, EndCause, EventKind, Grant, Lease, MAX_IN_FLIGHT_MILLIS, MintPlan, Task, Timestamp};
 use crate::minter::{MintError, Minted, Minter};
 use crate::store::{Control, StoreError, Tx};
 use crate::sys::DeliveryKey;
 
-/// How long one mint may take; shorter than the deadline after which a sweep takes it for lost.
-const MINT_TIMEOUT: Duration = Duration::from_millis(MINT_TIMEOUT_MILLIS as u64);
 /// How long letting it work, or ending it again, may take: what is given up then lands before a second look, or never.
 const CALL_TIMEOUT: Duration = Duration::from_millis(MAX_IN_FLIGHT_MILLIS as u64);
 
@@ -38,6 +36,7 @@ struct Minting {
     lease: Lease,
     plan: MintPlan,
     minter: Arc<dyn Minter>,
+    permit: MintPermit,
     grant: Grant,
     ground: Ground,
 }
@@ -63,14 +62,16 @@ impl Broker {
     }
 
     async fn finish_mint(&self, begun: Begun, grant: Grant, ground: &Ground) -> Result<Ready, BrokerError> {
-        let (lease, plan, minter) = match begun {
+        let (lease, plan, minter, permit) = match begun {
             Begun::Done(ready) => return Ok(*ready),
-            Begun::Intended { lease, plan, minter } => (*lease, *plan, minter),
+            Begun::Intended { lease, plan, minter, permit } => (*lease, *plan, minter, permit),
         };
         let intent = lease.clone();
         let (broker, ground) = (self.clone(), ground.clone());
         let work =
-            tokio::spawn(async move { broker.mint_outside(Minting { lease, plan, minter, grant, ground }).await });
+            tokio::spawn(
+                async move { broker.mint_outside(Minting { lease, plan, minter, permit, grant, ground }).await },
+            );
         match work.await {
             Ok(done) => done,
             // How far it came is not known, so nothing is delivered, and whatever there is is ended through its row.
@@ -83,9 +84,9 @@ impl Broker {
 
     async fn mint_outside(&self, minting: Minting) -> Result<Ready, BrokerError> {
         crate::sys::killpoint!(MintBeforeExternal);
-        let outcome = tokio::time::timeout(MINT_TIMEOUT, minting.minter.mint(&minting.plan)).await;
+        let asked = minting.permit.run(minting.minter.mint(&minting.plan)).await;
         crate::sys::killpoint!(MintAfterExternal);
-        let minted = match outcome.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned()))) {
+        let minted = match asked {
             Ok(minted) => minted,
             Err(error) => {
                 self.mint_failed(&minting.lease, &error.to_string()).await;
@@ -211,7 +212,9 @@ impl Broker {
     async fn let_work(&self, live: &Lease, minter: &dyn Minter) -> Result<(), BrokerError> {
         let activated = tokio::time::timeout(CALL_TIMEOUT, minter.activate(&live.handle)).await;
         if let Err(error) = activated.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned()))) {
-            if let Err(unended) = self.end_leases_of(vec![live.clone()], EndCause::Aborted, Actor::Broker).await {
+            if let Err(unended) =
+                self.end_leases_of(vec![live.clone()], EndCause::Aborted, Actor::Broker, Telling::BySweeps).await
+            {
                 tracing::error!(lease.id = %live.id, error = %unended, "a lease that does not work could not be ended yet; the sweep does it");
             }
             return Err(error.into());

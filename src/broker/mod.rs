@@ -3,6 +3,9 @@
 
 mod ask;
 mod authenticate;
+mod bulkhead;
+mod close_task;
+mod closure;
 mod collect;
 mod control;
 mod decide_request;
@@ -23,14 +26,17 @@ mod once_more;
 mod open_task;
 mod read;
 mod readiness;
+mod reconcile;
 mod revoke;
 mod sealed;
 mod signals;
 mod sweep;
+mod sweep_leases;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -98,6 +104,8 @@ pub struct Inner {
     entropy: Arc<dyn Entropy>,
     ids: Ids,
     store: Store,
+    /// The same store by the way that is kept for what ends authority.
+    endings: Store,
     policy: PolicyEngine,
     verifiers: Verifiers,
     minters: Minters,
@@ -114,6 +122,10 @@ pub struct Inner {
     deliveries: deliver::Deliveries,
     active_keys: Mutex<BTreeSet<String>>,
     rechecked: Mutex<Rechecked>,
+    killed: Mutex<sweep_leases::Killed>,
+    bulkheads: bulkhead::Bulkheads,
+    replica: String,
+    catching_up: AtomicBool,
 }
 
 /// How far the live leases were looked at under a bundle.
@@ -134,11 +146,16 @@ impl Broker {
         // The leases that live now were permitted by the bundle that was in force; only another one sends the sweep over them.
         let rechecked =
             Rechecked { bundle: bundle.digest(), after: None, done: control.bundle == Some(bundle.digest()) };
+        let mut replica = [0_u8; 8];
+        parts.entropy.fill(&mut replica);
         let broker = Self(Arc::new(Inner {
+            replica: data_encoding::HEXLOWER.encode(&replica),
+            bulkheads: bulkhead::Bulkheads::new(&parts.minters),
             ids: Ids::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             limits: limits::Limits::new(parts.limits, Arc::clone(&parts.clock)),
             clock: parts.clock,
             entropy: parts.entropy,
+            endings: parts.store.ending(),
             store: parts.store,
             policy: parts.policy,
             verifiers: parts.verifiers,
@@ -155,6 +172,8 @@ impl Broker {
             deliveries: deliver::Deliveries::default(),
             active_keys: Mutex::default(),
             rechecked: Mutex::new(rechecked),
+            killed: Mutex::default(),
+            catching_up: AtomicBool::new(false),
         }));
         broker.put_first_bundle_into_force(&bundle).await?;
         broker.look_again().await?;
@@ -264,6 +283,8 @@ pub struct LeasesAsk {
     pub task: Option<String>,
     /// Of this backend.
     pub backend: Option<String>,
+    /// Only those whose end failed so often that somebody must look.
+    pub irrevocable: bool,
     /// The page.
     pub page: PageAsk,
 }

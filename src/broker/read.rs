@@ -255,6 +255,7 @@ impl Broker {
             task: id_filter("task", ask.task.as_deref())?,
             backend: ask.backend.as_deref().map(str::parse).transpose()?,
             live: ask.live,
+            irrevocable: ask.irrevocable,
             ..LeaseFilter::default()
         };
         let rows = self.store.list_leases(&filter, ask.page.after()?, limit).await?;

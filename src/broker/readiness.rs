@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::Broker;
+use crate::store::Overdue;
 
 /// Whether the broker can do its job, part by part.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Readiness {
     /// Whether it can.
     pub ready: bool,
-    /// `store`, `keys`, `policy`, `kill_switch`, `issuer:<name>`, each `ok` or what is wrong.
+    /// `store`, `keys`, `policy`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok` or what is wrong.
     pub details: BTreeMap<String, String>,
 }
 
@@ -30,6 +31,23 @@ impl Broker {
         let standing = self.standing.load();
         let same = standing.control.bundle == Some(self.policy.current().digest());
         need("policy", if same { Ok(()) } else { Err("the bundle in force is not loaded".to_owned()) });
+        let catching_up = self.catching_up.load(std::sync::atomic::Ordering::Acquire);
+        need("endings_at_start", if catching_up { Err("what is overdue is being ended".to_owned()) } else { Ok(()) });
+        match self.store.overdue_endings().await {
+            Ok(Overdue { irrevocable: 0, overdue: 0, .. }) => {
+                drop(details.insert("endings".to_owned(), "ok".to_owned()))
+            }
+            Ok(Overdue { irrevocable, overdue, .. }) => {
+                let state = format!("{overdue} credentials could not be ended yet, {irrevocable} of them irrevocable");
+                details.insert("endings".to_owned(), state);
+            }
+            // The store says so itself.
+            Err(_) => {}
+        }
+        for (backend, room) in self.bulkheads.iter() {
+            let state = if room.answers() { "ok" } else { "it does not answer and is left alone for a while" };
+            details.insert(format!("backend:{backend}"), state.to_owned());
+        }
         if standing.control.killed {
             details.insert("kill_switch".to_owned(), "thrown".to_owned());
         }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::domain::TaskId;
 
@@ -15,10 +15,21 @@ const SWEEP_AT: usize = 1024;
 #[derive(Default)]
 pub(super) struct Signals {
     tasks: Mutex<HashMap<TaskId, Weak<Notify>>>,
-    pub sweeps: Notify,
+    /// Grows with each call, so that a sweep that is busy hears of it afterwards.
+    sweeps: watch::Sender<u64>,
 }
 
 impl Signals {
+    /// Call for the sweeps.
+    pub(super) fn call_sweeps(&self) {
+        self.sweeps.send_modify(|calls| *calls = calls.wrapping_add(1));
+    }
+
+    /// To hear those calls.
+    pub(super) fn sweep_calls(&self) -> watch::Receiver<u64> {
+        self.sweeps.subscribe()
+    }
+
     /// Something about this task has changed.
     pub(super) fn changed(&self, task: TaskId) {
         let waiting = self.tasks.lock().unwrap_or_else(PoisonError::into_inner).get(&task).and_then(Weak::upgrade);

@@ -3,6 +3,7 @@
 
 use futures_util::StreamExt as _;
 
+use super::end_lease::Telling;
 use super::evaluate::{Asking, is_no_more};
 use super::facts::{Record, about_request};
 use super::{Broker, BrokerError};
@@ -30,15 +31,16 @@ fn report(count: usize) -> SweepReport {
 impl Broker {
     /// Wake the sweeps; they look at the rows.
     pub(super) fn wake_sweeps(&self) {
-        self.signals.sweeps.notify_one();
+        self.signals.call_sweeps();
     }
 
-    /// Wait until a sweep is called for.
-    pub async fn sweep_called(&self) {
-        self.signals.sweeps.notified().await;
+    /// To hear when sweeps are called for.
+    #[must_use]
+    pub fn sweep_calls(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.signals.sweep_calls()
     }
 
-    /// Close tasks whose time is up or whose heartbeat stopped.
+    /// Close tasks whose time is up or whose heartbeat stopped, and finish closing those that held too much for one change.
     ///
     /// # Errors
     /// The first that occurred; the other rows were worked on all the same.
@@ -49,25 +51,10 @@ impl Broker {
         let outcomes = futures_util::stream::iter(due)
             .map(|task| async move {
                 match task.due_cause(now) {
-                    Some(cause) => self.close_task(task, cause, Actor::Broker, None).await,
-                    None => Ok(()),
+                    Some(cause) => self.close_task(task, cause, Actor::Broker, None, Telling::BySweeps).await,
+                    None => self.finish_close(&task, Actor::Broker, Telling::BySweeps).await,
                 }
             })
-            .buffer_unordered(PARALLEL)
-            .collect::<Vec<_>>()
-            .await;
-        outcomes.into_iter().find(Result::is_err).unwrap_or(Ok(())).map(|()| report(count))
-    }
-
-    /// End credentials that are due: by their time, by a lost mint, or because an earlier attempt failed.
-    ///
-    /// # Errors
-    /// The first that occurred; the other rows were worked on all the same.
-    pub async fn sweep_leases(&self) -> Result<SweepReport, BrokerError> {
-        let due = self.store.list_due_leases(self.clock.now(), BATCH).await?;
-        let count = due.len();
-        let outcomes = futures_util::stream::iter(due)
-            .map(|lease| self.due_lease(lease))
             .buffer_unordered(PARALLEL)
             .collect::<Vec<_>>()
             .await;
@@ -101,23 +88,6 @@ impl Broker {
             Err(error) => return Err(error.into()),
         }
         Ok(())
-    }
-
-    /// While the kill switch is thrown: end whatever is live, page by page.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn sweep_killed(&self) -> Result<SweepReport, BrokerError> {
-        if !self.standing.load().control.killed {
-            return Ok(SweepReport::default());
-        }
-        let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
-        let live = self.store.list_leases(&filter, None, BATCH).await?;
-        let count = live.len();
-        if count > 0 {
-            self.end_leases_of(live, EndCause::KillSwitch, Actor::Broker).await?;
-        }
-        Ok(report(count))
     }
 
     /// After a change of policy: end what the bundle in force would no longer permit. Works through the live leases once for each
@@ -177,11 +147,13 @@ impl Broker {
 
     async fn end_by_policy(&self, lease: Lease) -> Result<(), BrokerError> {
         match self.store.find_grant(lease.grant).await? {
-            Some(grant) => match self.end_grant(grant, EndCause::PolicyChanged, Actor::Broker, None).await {
-                Err(BrokerError::Changed) => Ok(()),
-                done => done,
-            },
-            None => self.end_leases_of(vec![lease], EndCause::PolicyChanged, Actor::Broker).await,
+            Some(grant) => {
+                match self.end_grant(grant, EndCause::PolicyChanged, Actor::Broker, None, Telling::BySweeps).await {
+                    Err(BrokerError::Changed) => Ok(()),
+                    done => done,
+                }
+            }
+            None => self.end_leases_of(vec![lease], EndCause::PolicyChanged, Actor::Broker, Telling::BySweeps).await,
         }
     }
 

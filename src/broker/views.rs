@@ -26,6 +26,11 @@ impl From<&Lease> for LeaseView {
             cause,
             proof,
             ends_by,
+            disabled_at: match &lease.state {
+                LeaseState::Ending { disabled_at, .. } => *disabled_at,
+                LeaseState::Minting | LeaseState::Live { .. } | LeaseState::Ended { .. } => None,
+            },
+            irrevocable: lease.is_irrevocable(),
             intent_at: lease.intent_at,
             usable_until: lease.ends_at,
             native_end: lease.native_end,

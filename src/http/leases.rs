@@ -40,6 +40,9 @@ pub(super) struct ListParams {
     task: Option<String>,
     /// Of this backend.
     backend: Option<String>,
+    /// `true` for those alone whose end failed so often that somebody must look.
+    #[param(default = false)]
+    irrevocable: Option<bool>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<u32>,
@@ -58,7 +61,14 @@ pub(super) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Response, Refusal> {
     let page = page(params.limit, params.cursor)?;
-    let ask = LeasesAsk { live: params.live, agent: params.agent, task: params.task, backend: params.backend, page };
+    let ask = LeasesAsk {
+        live: params.live,
+        agent: params.agent,
+        task: params.task,
+        backend: params.backend,
+        irrevocable: params.irrevocable.unwrap_or(false),
+        page,
+    };
     Ok(answer(&state.broker.list_leases(&caller, ask).await?))
 }
 

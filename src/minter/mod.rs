@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
-use crate::sys::SecretString;
 use crate::sys::keys::KeyAlgorithm;
+use crate::sys::{SecretString, sha256};
 
 pub use registry::{Builder, KINDS, MinterDeps, Minters};
 pub use sandbox::{Fault, HeldAnswer, Honoured, SandboxBackend, SandboxCall};
@@ -74,13 +74,29 @@ pub enum Probe {
     Unknown,
 }
 
+/// Something a backend holds that carries our deployment's mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The name by which it can be ended.
+    pub handle: Handle,
+    /// The lease it says it belongs to; `None` when that cannot be read.
+    pub lease: Option<LeaseId>,
+}
+
 /// What a backend holds that carries our mark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inventory {
-    /// These handles, and no others.
-    Complete(Vec<Handle>),
+    /// These, and no others.
+    Complete(Vec<Found>),
     /// This backend cannot list.
     Unlistable,
+}
+
+/// Our deployment's mark, which every object that a minter makes carries where its backend can list: 16 hexadecimal digits
+/// that follow from our public URL, so that deployments that share a backend tell theirs apart.
+#[must_use]
+pub fn mark(issuer_url: &str) -> String {
+    sha256(issuer_url).to_string().trim_start_matches("sha256:").chars().take(16).collect()
 }
 
 /// How surely and how fast a backend can end a credential, told before it is minted.
@@ -161,13 +177,27 @@ pub trait Minter: Send + Sync {
     /// [`MintError`]; it may still work, and must be tried again.
     async fn revoke(&self, handle: &Handle, native_end: Timestamp) -> Result<Revoked, MintError>;
 
+    /// Whether something is left at the backend once a credential is not honoured any more, which [`Minter::cleanup`] removes.
+    fn needs_cleanup(&self) -> bool {
+        false
+    }
+
+    /// Remove what is left of a credential that is not honoured any more. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`MintError`]; something is left, and it is tried again later.
+    async fn cleanup(&self, _handle: &Handle) -> Result<(), MintError> {
+        Ok(())
+    }
+
     /// Ask the backend whether it still honours it. Never guesses.
     ///
     /// # Errors
     /// [`MintError`].
     async fn probe(&self, handle: &Handle) -> Result<Probe, MintError>;
 
-    /// What the backend holds that carries our deployment's mark, where it can list.
+    /// What the backend holds that carries our deployment's mark (see [`mark`]), where it can list; what is disabled or is
+    /// only left to be tidied up too, what another deployment made never.
     ///
     /// # Errors
     /// [`MintError`].

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    BackendSettings, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
+    BackendSettings, Found, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
     SandboxBackend, sandbox,
 };
 use crate::domain::{CatalogueEntry, Handle, MintPlan, Timestamp};
@@ -108,7 +108,11 @@ impl Minter for OutsideSandbox {
 
     async fn inventory(&self) -> Result<Inventory, MintError> {
         let answer = self.ask(json!({ "call": "inventory" })).await?;
-        let handles = answer.get("handles").and_then(Value::as_array).ok_or_else(|| strange(&answer))?;
-        Ok(Inventory::Complete(handles.iter().filter_map(Value::as_str).map(Handle::new).collect()))
+        let found = answer.get("found").and_then(Value::as_array).ok_or_else(|| strange(&answer))?;
+        let found = found.iter().filter_map(|one| {
+            let handle = Handle::new(one.get("handle")?.as_str()?);
+            Some(Found { handle, lease: one.get("lease").and_then(Value::as_str).and_then(|id| id.parse().ok()) })
+        });
+        Ok(Inventory::Complete(found.collect()))
     }
 }

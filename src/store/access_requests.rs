@@ -127,6 +127,22 @@ impl Store {
         self.list(query, read).await
     }
 
+    /// The access requests of a task that wait for people, oldest first, at most `limit` (and 1,000).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_pending_requests_of_task(
+        &self,
+        task: TaskId,
+        limit: u32,
+    ) -> Result<Vec<AccessRequest>, StoreError> {
+        let sql = select!(
+            "access_requests.list_pending_of_task",
+            "WHERE task_id = $1 AND state = 'pending' ORDER BY id LIMIT $2"
+        );
+        self.list(sqlx::query(sql).bind(task.to_string()).bind(page(limit)), read).await
+    }
+
     /// Access requests that wait for people, in order of id, after one, at most `limit` (and 1,000).
     ///
     /// # Errors

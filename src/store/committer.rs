@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::error::Elapsed;
 
 use super::codec::Database;
 use super::connect::Target;
 use super::group::{self, Answers, Attempt};
 use super::tx::List;
-use super::{StoreError, idempotency, sealed_deliveries, tokens_seen, unavailable};
-use crate::domain::Timestamp;
+use super::{Claim, StoreError, claims, idempotency, sealed_deliveries, tokens_seen, unavailable};
+use crate::domain::{Lease, Name, Timestamp};
 
 /// The most lists that wait.
 const MAX_WAITING_LISTS: usize = 4096;
@@ -41,6 +42,8 @@ const FORGET_ROUNDS: usize = 20;
 enum Job {
     Write(Write),
     Forget(Timestamp, oneshot::Sender<Result<u64, StoreError>>),
+    Claim(Claim, oneshot::Sender<Result<Vec<Lease>, StoreError>>),
+    Hasten(Name, Timestamp, oneshot::Sender<Result<u64, StoreError>>),
 }
 
 struct Write {
@@ -112,6 +115,18 @@ impl Queue {
     pub(super) fn forget(&self, now: Timestamp) -> Result<Answer<u64>, StoreError> {
         let (answer, receiver) = oneshot::channel();
         self.push(Lane::Common, Job::Forget(now, answer)).map(|()| Answer(receiver))
+    }
+
+    /// Ask for leases that are due.
+    pub(super) fn claim(&self, claim: Claim) -> Result<Answer<Vec<Lease>>, StoreError> {
+        let (answer, receiver) = oneshot::channel();
+        self.push(Lane::Ending, Job::Claim(claim, answer)).map(|()| Answer(receiver))
+    }
+
+    /// Ask that what could not be ended is due now.
+    pub(super) fn hasten(&self, backend: Name, now: Timestamp) -> Result<Answer<u64>, StoreError> {
+        let (answer, receiver) = oneshot::channel();
+        self.push(Lane::Ending, Job::Hasten(backend, now, answer)).map(|()| Answer(receiver))
     }
 
     fn push(&self, lane: Lane, job: Job) -> Result<(), StoreError> {
@@ -223,6 +238,17 @@ impl Committer {
                     drop(answer.send(self.forget(now).await));
                     before
                 }
+                Job::Claim(claim, answer) => {
+                    let before = self.write(&mut group).await;
+                    // Whoever asked may be gone; the claim runs out.
+                    drop(answer.send(self.claim(&claim).await));
+                    before
+                }
+                Job::Hasten(backend, now, answer) => {
+                    let before = self.write(&mut group).await;
+                    drop(answer.send(self.hasten(&backend, now).await));
+                    before
+                }
             };
         }
         if done.is_ok() {
@@ -326,7 +352,8 @@ impl Committer {
             let refused = StoreError::Unavailable(error.to_string());
             match job {
                 Job::Write(write) => self.answer(write, Err(refused)),
-                Job::Forget(_, answer) => drop(answer.send(Err(refused))),
+                Job::Forget(_, answer) | Job::Hasten(_, _, answer) => drop(answer.send(Err(refused))),
+                Job::Claim(_, answer) => drop(answer.send(Err(refused))),
             }
         }
     }
@@ -345,6 +372,31 @@ impl Committer {
         {
             tracing::warn!(%error, "a failed connection did not close well");
         }
+    }
+
+    async fn claim(&mut self, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
+        let database = self.target.database();
+        let connection = self.connection().await?;
+        let claimed = tokio::time::timeout(GROUP_PATIENCE, claims::claim(connection, database, claim)).await;
+        self.settle(claimed).await
+    }
+
+    async fn hasten(&mut self, backend: &Name, now: Timestamp) -> Result<u64, StoreError> {
+        let database = self.target.database();
+        let connection = self.connection().await?;
+        let hastened = tokio::time::timeout(GROUP_PATIENCE, claims::hasten(connection, database, backend, now)).await;
+        self.settle(hastened).await
+    }
+
+    /// A statement between groups that fails or is not answered costs its connection, as a group does.
+    async fn settle<T>(&mut self, outcome: Result<Result<T, StoreError>, Elapsed>) -> Result<T, StoreError> {
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(StoreError::Unknown(format!("the database did not answer within {} s", GROUP_PATIENCE.as_secs())))
+        });
+        if outcome.is_err() {
+            self.drop_connection().await;
+        }
+        outcome
     }
 
     async fn forget(&mut self, now: Timestamp) -> Result<u64, StoreError> {

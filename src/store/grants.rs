@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 
 use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
-use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx};
+use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx, page};
 use crate::domain::{Grant, GrantId, GrantRecord, GrantState, TaskId, Ttl};
 
 const TABLE: &str = "access_grant";
@@ -98,6 +98,15 @@ impl Store {
     pub async fn find_grant(&self, id: GrantId) -> Result<Option<Grant>, StoreError> {
         let query = sqlx::query(select!("grants.find", "WHERE id = $1")).bind(id.to_string());
         self.find(query, read).await
+    }
+
+    /// The live grants of a task, oldest first, at most `limit` (and 1,000).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_live_grants_of_task(&self, task: TaskId, limit: u32) -> Result<Vec<Grant>, StoreError> {
+        let sql = select!("grants.list_live_of_task", "WHERE task_id = $1 AND state = 'live' ORDER BY id LIMIT $2");
+        self.list(sqlx::query(sql).bind(task.to_string()).bind(page(limit)), read).await
     }
 
     /// The grants of a task, oldest first, at most 500.

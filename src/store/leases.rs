@@ -39,7 +39,7 @@ pub(super) const UPDATE: Statement = Statement {
             fingerprint = v.value->>7, cause = v.value->>8, since = CAST(v.value->>9 AS BIGINT),
             attempts = CAST(v.value->>10 AS BIGINT), ends_by = CAST(v.value->>11 AS BIGINT), proof = v.value->>12,
             due_at = CAST(v.value->>13 AS BIGINT), delivered_at = CAST(v.value->>14 AS BIGINT),
-            settles_at = CAST(v.value->>15 AS BIGINT), disabled_at = CAST(v.value->>16 AS BIGINT)
+            settles_at = CAST(v.value->>15 AS BIGINT), disabled_at = CAST(v.value->>16 AS BIGINT), claimed_by = NULL
         FROM ",
         " WHERE lease.id = v.value->>0 AND lease.fence = CAST(v.value->>1 AS BIGINT)"
     ),
@@ -69,16 +69,25 @@ pub(super) const CHECK_ALONE: Statement = Statement {
     ),
 };
 
+/// The columns that [`read`] reads.
+macro_rules! columns {
+    () => {
+        "id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, handle, intent_at, ends_at, native_end, fence,
+            state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at, delivered_at, settles_at,
+            disabled_at"
+    };
+}
+pub(super) use columns;
+
 macro_rules! select {
     ($name:literal, $rest:literal) => {
         concat!(
             "-- ",
             $name,
             "
-            SELECT id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, handle, intent_at, ends_at,
-                native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at,
-                delivered_at, settles_at, disabled_at
-            FROM lease ",
+            SELECT ",
+            columns!(),
+            " FROM lease ",
             $rest
         )
     };
@@ -91,10 +100,9 @@ macro_rules! select_by {
             "-- ",
             $name,
             "
-            SELECT id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, handle, intent_at, ends_at,
-                native_end, fence, state, minted_at, fingerprint, cause, since, attempts, ends_by, proof, due_at,
-                delivered_at, settles_at, disabled_at
-            FROM lease WHERE ",
+            SELECT ",
+            columns!(),
+            " FROM lease WHERE ",
             $lead,
             " AND (CAST($1 AS TEXT) IS NULL OR task_id = $1) AND (CAST($2 AS TEXT) IS NULL OR agent_id = $2)
             AND (CAST($3 AS TEXT) IS NULL OR grant_id = $3) AND (CAST($4 AS TEXT) IS NULL OR request_id = $4)
@@ -125,6 +133,8 @@ pub struct LeaseFilter {
     pub scope_entry: Option<EntryName>,
     /// Those that are minting or live, or those that are ending or ended.
     pub live: Option<bool>,
+    /// Only those whose end failed so often that somebody must look.
+    pub irrevocable: bool,
 }
 
 /// What changes when a lease moves on.
@@ -227,6 +237,11 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Lease>, StoreError> {
         let sql = match filter {
+            // `Lease::is_irrevocable` in SQL.
+            LeaseFilter { irrevocable: true, .. } => select_by!(
+                "leases.list_irrevocable",
+                "attempts >= 10 AND state = 'ending' AND ends_by IS NULL AND disabled_at IS NULL"
+            ),
             LeaseFilter { task: Some(_), .. } => select_by!("leases.list_by_task", "task_id = $1"),
             LeaseFilter { live: Some(true), .. } => select_by!("leases.list_live", "due_at IS NOT NULL"),
             // No index by agent: it would be paid for with each lease, and an agent's tasks are known.
@@ -244,17 +259,6 @@ impl Store {
             .bind(filter.live.map(|live| if live { "live" } else { "over" }))
             .bind(filter.scope_entry.as_ref().map(|entry| entry.to_string().replace('_', "\\_")))
             .bind(after.map_or_else(String::new, |id| id.to_string()))
-            .bind(page(limit));
-        self.list(query, read).await
-    }
-
-    /// Leases a sweep must look at, longest due first, at most `limit` (and 1,000).
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
-    pub async fn list_due_leases(&self, now: Timestamp, limit: u32) -> Result<Vec<Lease>, StoreError> {
-        let query = sqlx::query(select!("leases.list_due", "WHERE due_at <= $1 ORDER BY due_at LIMIT $2"))
-            .bind(now.as_millis())
             .bind(page(limit));
         self.list(query, read).await
     }
@@ -286,7 +290,7 @@ fn read_state(row: Reader<'_>) -> Result<LeaseState, StoreError> {
     })
 }
 
-fn read(row: &AnyRow) -> Result<Lease, StoreError> {
+pub(super) fn read(row: &AnyRow) -> Result<Lease, StoreError> {
     let row = Reader::new(TABLE, row);
     row.record(Lease::new(LeaseRecord {
         id: row.parse("id")?,

@@ -4,6 +4,7 @@
 mod access_requests;
 mod approvals;
 mod bundles;
+mod claims;
 mod codec;
 mod committer;
 mod connect;
@@ -33,6 +34,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 
 pub use bundles::StoredBundle;
+pub use claims::{Claim, Overdue};
 pub use connect::StoreSettings;
 pub use control::Suspension;
 pub use events::{EventFilter, StoredEvent};

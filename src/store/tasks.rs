@@ -91,9 +91,19 @@ impl Tx {
         });
     }
 
-    /// Change a task that is still in the state `before` is in.
+    /// Change a task that is still in the state `before` is in. A closed one needs no further look then.
     pub fn update_task(&mut self, before: &Task, after: &Task) {
-        let (cause, ended_at, due_at) = ending(after);
+        let due_at = ending(after).2;
+        self.move_task(before, after, due_at);
+    }
+
+    /// Close a task that holds more than one change can end: a sweep must look at it, from `look_at` on.
+    pub fn close_task_in_part(&mut self, before: &Task, closed: &Task, look_at: Timestamp) {
+        self.move_task(before, closed, Some(look_at));
+    }
+
+    fn move_task(&mut self, before: &Task, after: &Task, due_at: Option<Timestamp>) {
+        let (cause, ended_at, _) = ending(after);
         self.list.push(Change::TaskUpdate, |row| {
             row.show(before.id).text(before.state.as_str()).text(after.state.as_str()).maybe_text(cause);
             row.maybe_time(ended_at).maybe_time(after.heard_at).maybe_time(due_at);
@@ -148,7 +158,18 @@ impl Store {
         self.list(query, read).await
     }
 
-    /// Open tasks whose time is up at `now`, longest due first, at most `limit` (and 1,000).
+    /// Note that a closed task holds nothing any more, so that no sweep looks at it again. Not about authority, so it needs no
+    /// event.
+    ///
+    /// # Errors
+    /// Those of a commit.
+    pub async fn forget_closed_task(&self, closed: &Task) -> Result<(), StoreError> {
+        let mut tx = self.begin("task.forget");
+        tx.update_task(closed, closed);
+        tx.commit_without_facts().await
+    }
+
+    /// Open tasks whose time is up at `now`, and closed ones that still hold something, longest due first, at most `limit` (and 1,000).
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].

@@ -29,8 +29,10 @@ macro_rules! chores {
 chores! {
     /// Closes tasks whose time is up or whose heartbeat stopped.
     EndTasks, "end_tasks", broker => broker.sweep_tasks().await;
-    /// Ends credentials that are due.
-    EndLeases, "end_leases", broker => broker.sweep_leases().await;
+    /// Shows how badly ending goes.
+    Measure, "measure_endings", broker => broker.measure_endings().await;
+    /// Looks through the backends for what nobody answers for.
+    EndOrphans, "end_orphans", broker => broker.sweep_orphans().await;
     /// Lets requests lapse.
     Lapse, "lapse", broker => broker.sweep_requests().await;
     /// Ends everything while the kill switch is thrown.
@@ -50,13 +52,17 @@ chores! {
     Forget, "forget", broker => broker.sweep_memory().await;
 }
 
-/// What must happen soon after it is due.
+/// What looks from the backends to the rows.
+pub(super) fn reconciliation(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
+    vec![Arc::new(EndOrphans(broker.clone()))]
+}
+
+/// What must happen soon after it is due; leases are ended in their [lanes](super::lanes).
 pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
     vec![
         Arc::new(LookAgain(broker.clone())),
         Arc::new(EndKilled(broker.clone())),
         Arc::new(EndTasks(broker.clone())),
-        Arc::new(EndLeases(broker.clone())),
         Arc::new(Lapse(broker.clone())),
         Arc::new(RecheckPolicy(broker.clone())),
     ]
@@ -65,6 +71,7 @@ pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
 /// What has time.
 pub(super) fn upkeep(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
     vec![
+        Arc::new(Measure(broker.clone())),
         Arc::new(RotateKeys(broker.clone())),
         Arc::new(RefreshIssuers(broker.clone())),
         Arc::new(Forget(broker.clone())),

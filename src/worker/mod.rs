@@ -2,12 +2,14 @@
 //! is one code path and it is used all the time, also after a restart.
 
 mod chores;
+mod lanes;
 mod watch_bundle;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,23 +33,23 @@ pub trait Sweep: Send + Sync {
 pub struct Intervals {
     /// Ending what is due.
     pub ending: Duration,
+    /// Looking through the backends for what nobody answers for.
+    pub reconcile: Duration,
     /// Rotating keys, refreshing issuers, forgetting.
     pub upkeep: Duration,
 }
 
 impl Default for Intervals {
-    /// Endings every second, upkeep every 30 s.
+    /// Endings every second, upkeep every 30 s, looking through the backends every minute.
     fn default() -> Self {
-        Self { ending: Duration::from_secs(1), upkeep: Duration::from_secs(30) }
+        Self { ending: Duration::from_secs(1), reconcile: Duration::from_secs(60), upkeep: Duration::from_secs(30) }
     }
 }
 
-/// Start every chore; they stop when `stopping` is cancelled.
+/// Start every chore; they stop when `stopping` is cancelled. The broker is not ready before what fell due while nothing ran
+/// has been ended.
 pub fn start(broker: &Broker, intervals: Intervals, stopping: &CancellationToken, tasks: &TaskTracker) {
-    let urgent: Vec<Arc<dyn Sweep>> = chores::urgent(broker);
-    tasks.spawn(drive(broker.clone(), urgent, intervals.ending, true, stopping.clone()));
-    let upkeep: Vec<Arc<dyn Sweep>> = chores::upkeep(broker);
-    tasks.spawn(drive(broker.clone(), upkeep, intervals.upkeep, false, stopping.clone()));
+    broker.begin_catch_up();
     let recorder = broker.clone();
     let stop = stopping.clone();
     tasks.spawn(async move {
@@ -56,27 +58,54 @@ pub fn start(broker: &Broker, intervals: Intervals, stopping: &CancellationToken
             () = stop.cancelled() => {}
         }
     });
+    let (broker, stop, inner) = (broker.clone(), stopping.clone(), tasks.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = broker.catch_up() => {}
+            () = stop.cancelled() => return,
+        }
+        // Each on its own: one that waits for a backend holds up no other.
+        let mut urgent: Vec<Arc<dyn Sweep>> = chores::urgent(&broker);
+        urgent.push(Arc::new(lanes::Lanes::new(&broker, &stop, &inner)));
+        for chore in urgent {
+            let calls = broker.sweep_calls();
+            inner.spawn(drive(chore, intervals.ending, Some(calls), stop.clone()));
+        }
+        for chore in chores::upkeep(&broker) {
+            inner.spawn(drive(chore, intervals.upkeep, None, stop.clone()));
+        }
+        for chore in chores::reconciliation(&broker) {
+            inner.spawn(drive(chore, intervals.reconcile, None, stop.clone()));
+        }
+    });
 }
 
-/// Run some chores by timer, and by signal when they are urgent, until it is time to stop.
+/// Run a chore by timer, and by call when it is urgent, until it is time to stop.
 async fn drive(
-    broker: Broker,
-    sweeps: Vec<Arc<dyn Sweep>>,
+    sweep: Arc<dyn Sweep>,
     every: Duration,
-    urgent: bool,
+    mut calls: Option<watch::Receiver<u64>>,
     stopping: CancellationToken,
 ) {
     let mut timer = tokio::time::interval(every);
     timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let called = async {
+            let heard = match &mut calls {
+                Some(calls) => calls.changed().await.is_ok(),
+                None => false,
+            };
+            if !heard {
+                // Nobody calls; the timer goes on.
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             _ = timer.tick() => {}
-            () = broker.sweep_called(), if urgent => {}
+            () = called => {}
             () = stopping.cancelled() => return,
         }
-        for sweep in &sweeps {
-            run_until_done(&**sweep, &stopping).await;
-        }
+        run_until_done(&*sweep, &stopping).await;
     }
 }
 

@@ -177,6 +177,7 @@ impl Config {
         for (name, value) in [
             ("intervals.ending_seconds", intervals.ending_seconds),
             ("intervals.upkeep_seconds", intervals.upkeep_seconds),
+            ("intervals.reconcile_seconds", intervals.reconcile_seconds),
             ("intervals.finish_seconds", intervals.finish_seconds),
             ("keys.jwks_max_age_seconds", self.keys.jwks_max_age_seconds),
         ] {

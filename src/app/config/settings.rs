@@ -178,6 +178,8 @@ impl Default for PolicySettings {
 pub struct IntervalSettings {
     /// Ending what is due.
     pub ending_seconds: u32,
+    /// Looking through the backends for what nobody answers for.
+    pub reconcile_seconds: u32,
     /// Rotating keys, refreshing issuers, forgetting.
     pub upkeep_seconds: u32,
     /// Finishing what is under way when the broker stops.
@@ -186,7 +188,7 @@ pub struct IntervalSettings {
 
 impl Default for IntervalSettings {
     fn default() -> Self {
-        Self { ending_seconds: 1, upkeep_seconds: 30, finish_seconds: 15 }
+        Self { ending_seconds: 1, reconcile_seconds: 60, upkeep_seconds: 30, finish_seconds: 15 }
     }
 }
 

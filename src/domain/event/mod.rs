@@ -53,8 +53,14 @@ words! {
         LeaseEnding = "lease.ending",
         /// A backend could not end a credential yet.
         LeaseDelayed = "lease.delayed",
+        /// A backend was seen not to honour a credential any more; what is left is to make sure and to tidy up.
+        LeaseDisabled = "lease.disabled",
+        /// Ending a credential has failed so often that somebody must look: it may still work.
+        LeaseIrrevocable = "lease.irrevocable",
         /// A lease has ended.
         LeaseEnded = "lease.ended",
+        /// A credential of ours that no lease answers for was found at a backend, and ended.
+        OrphanRevoked = "orphan.revoked",
         /// The kill switch was thrown.
         KillSwitchEngaged = "kill_switch.engaged",
         /// The kill switch was released.

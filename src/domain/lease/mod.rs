@@ -269,6 +269,24 @@ impl Lease {
         }))
     }
 
+    /// Whoever put it to its end tells its backend right away; others leave it alone until then.
+    #[must_use]
+    pub fn held(mut self, until: Timestamp) -> Self {
+        if let LeaseState::Ending { next_try, .. } = &mut self.0.state {
+            *next_try = until.max(*next_try);
+        }
+        self
+    }
+
+    /// It was seen not to be honoured, and that is not sure any more: a call of its mint may have landed since.
+    #[must_use]
+    pub fn doubted(mut self) -> Self {
+        if let LeaseState::Ending { disabled_at, .. } = &mut self.0.state {
+            *disabled_at = None;
+        }
+        self
+    }
+
     /// The backend does not honour it any more, but a call of its mint may still land, or there is something to tidy up: look
     /// again when nothing can land any more.
     ///

@@ -75,6 +75,16 @@ fn every_transition_is_allowed_or_refused_by_the_table() {
 }
 
 #[test]
+fn what_is_held_is_left_alone_and_what_is_doubted_is_not_disabled() {
+    let held = ending().held(at(5_000));
+    assert_eq!((held.due_at(), held.fence), (Some(at(5_000)), ending().fence));
+    assert_eq!(live().held(at(5_000)), live());
+    let disabled = ending().disabled(at(10)).unwrap();
+    assert!(disabled.is_disabled() && !disabled.clone().doubted().is_disabled());
+    assert_eq!(disabled.due_at(), Some(at(7_002)), "told once more when nothing of its mint can land any more");
+}
+
+#[test]
 fn it_is_active_only_while_live_and_before_its_end() {
     assert!(!minting().is_active(at(1)));
     assert!(live().is_active(at(599_999)));

@@ -15,7 +15,7 @@ impl Harness {
 }
 
 #[tokio::test]
-async fn a_task_ends_by_its_agent_and_the_answer_says_what_is_known() {
+async fn rev_01_a_task_ends_by_its_agent_and_the_answer_says_what_is_known() {
     for (word, cause) in [("complete", "completed"), ("cancel", "cancelled")] {
         let house = Harness::start().await;
         let held = house.granted(READ).await;
@@ -75,7 +75,7 @@ async fn a_token_of_our_own_expires_without_anybody_being_told() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_not_heard_from_ends() {
+async fn rev_04_a_task_that_is_not_heard_from_ends() {
     let house = Harness::start().await;
     let mut body = ask(READ);
     body["heartbeat_seconds"] = json!(60);
@@ -99,7 +99,7 @@ async fn a_task_that_is_not_heard_from_ends() {
 }
 
 #[tokio::test]
-async fn a_revocation_ends_what_it_names_and_nothing_else() {
+async fn rev_08_a_revocation_ends_what_it_names_and_nothing_else() {
     for what in ["agent", "task", "grant", "lease", "backend"] {
         let house = Harness::start().await;
         let held = house.granted(READ).await;
@@ -148,7 +148,7 @@ async fn an_agent_gives_up_its_own_and_ends_nobody_elses() {
 }
 
 #[tokio::test]
-async fn the_kill_switch_ends_everything_and_nothing_is_minted_until_it_is_released() {
+async fn rev_08_rev_11_the_kill_switch_ends_everything_and_nothing_is_minted_until_it_is_released() {
     let mut house = Harness::start().await;
     let (sandbox, api) = (house.granted(READ).await, house.granted(API_READ).await);
     let waiting = house.waiting().await;
@@ -203,7 +203,7 @@ async fn rev_09_the_kill_switch_stops_a_mint_that_is_under_way_even_if_it_is_rel
 }
 
 #[tokio::test]
-async fn a_suspended_agent_is_refused_and_holds_nothing_until_it_is_resumed() {
+async fn rev_16_a_suspended_agent_is_refused_and_holds_nothing_until_it_is_resumed() {
     let mut house = Harness::start().await;
     let (sandbox, api) = (house.granted(READ).await, house.granted(API_READ).await);
     let reason = json!({ "reason": "it behaves oddly" });
@@ -238,7 +238,7 @@ async fn to_suspend_twice_is_answered_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn after_a_restart_what_is_due_ends_from_rows_alone() {
+async fn rev_03_after_a_restart_what_is_due_ends_from_rows_alone() {
     let mut house = Harness::start().await;
     let (sandbox, api) = (house.granted(READ).await, house.granted(API_READ).await);
     let waiting = house.waiting().await;

@@ -21,7 +21,7 @@ async fn a_mint_that_fails_leaves_nothing_behind_and_can_be_tried_again() {
             let house = Harness::start().await;
             house.sandbox.fail_next(call, fault);
             let task = unminted(&house).await;
-            house.sweep().await;
+            house.settle().await;
             let now = house.broker.now();
             assert!(house.sandbox.honoured(now).is_empty(), "{fault:?} {call:?}");
             let lease = house.leases().await.remove(0);
@@ -49,7 +49,7 @@ async fn a_mint_whose_answer_does_not_come_in_time_is_given_up_and_its_object_is
     let (task, ()) = tokio::join!(unminted(&house), wait);
     assert_eq!(house.sandbox.ever_minted().len(), 1, "the backend has made it");
     held_back.release();
-    house.sweep().await;
+    house.settle().await;
     let lease = house.leases().await.remove(0);
     assert_eq!((&lease["state"], &lease["cause"]), (&json!("ended"), &json!("aborted")));
     assert_eq!(house.sandbox.calls(SandboxCall::Activate), 0);
@@ -74,7 +74,7 @@ async fn a_credential_whose_task_ends_while_it_is_minted_is_not_delivered() {
     };
     let (reply, ()) = tokio::join!(house.post("/v1/tasks", &token, &body), end);
     assert_eq!(reply.expect(409)["code"], "task-closed");
-    house.sweep().await;
+    house.settle().await;
     assert!(house.sandbox.honoured(house.broker.now()).is_empty());
     assert_eq!(house.leases().await[0]["state"], "ended");
 }
@@ -100,7 +100,7 @@ async fn crash_01_k7b_a_revocation_between_fact_and_activation_lets_nothing_work
         let (reply, ()) = tokio::join!(house.post("/v1/tasks", &token, &body), end);
         assert_eq!(reply.expect(409)["code"], "task-closed", "{call:?}");
         house.advance_secs(2);
-        house.sweep().await;
+        house.settle().await;
         assert!(house.sandbox.honoured(house.broker.now()).is_empty(), "{call:?}");
         assert_eq!(house.leases().await[0]["state"], "ended");
     }
@@ -119,10 +119,12 @@ async fn a_backend_that_does_not_end_it_is_told_again_later_and_later_until_it_d
         assert!(house.works(&held.secret));
         for wait in [1, 2, 4, 8, 16] {
             let before = house.sandbox.calls(SandboxCall::Revoke);
-            house.advance_secs(wait - 1);
+            // Half as long at least, and half as long again at most, so that many do not come back at the same moment.
+            let told_at = house.broker.now();
+            house.clock.set(told_at.plus_millis(wait * 500 - 1));
             house.sweep().await;
             assert_eq!(house.sandbox.calls(SandboxCall::Revoke), before, "not before {wait} s");
-            house.advance_secs(1);
+            house.clock.set(told_at.plus_millis(wait * 1500));
             house.sweep().await;
             assert_eq!(house.sandbox.calls(SandboxCall::Revoke), before + 1, "after {wait} s");
             assert_eq!(house.lease(&held.lease).await["state"], "ending");
@@ -145,7 +147,7 @@ async fn an_end_whose_answer_was_lost_is_unknown_until_it_is_seen() {
     house.sandbox.fail_next(SandboxCall::Revoke, Fault::Unheard);
     let closure = house.revoke(&json!({ "lease": held.lease })).await;
     assert_eq!(closure["closure"], "unknown");
-    house.advance_secs(1);
+    house.advance_secs(2);
     house.sweep().await;
     assert_eq!(house.lease(&held.lease).await["state"], "ended");
 }
@@ -156,7 +158,7 @@ async fn an_end_that_cannot_be_probed_is_not_called_an_end() {
     let held = house.granted(READ).await;
     house.sandbox.fail_next(SandboxCall::Probe, Fault::Unavailable);
     assert_eq!(house.revoke(&json!({ "task": held.task })).await["closure"], "unknown");
-    house.advance_secs(1);
+    house.advance_secs(2);
     house.sweep().await;
     let lease = house.lease(&held.lease).await;
     assert_eq!(lease["state"], "ended");
@@ -190,7 +192,7 @@ async fn a_failed_end_survives_a_restart() {
     assert!(house.works(&held.secret));
     house.restart().await;
     house.sandbox.mend();
-    house.advance_secs(1);
+    house.advance_secs(2);
     house.sweep().await;
     assert!(!house.works(&held.secret));
     assert_eq!(house.lease(&held.lease).await["state"], "ended");

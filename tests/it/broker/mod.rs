@@ -4,6 +4,7 @@ mod approval;
 mod credentials;
 mod delivery;
 mod ending;
+mod ending_at_scale;
 mod fact;
 mod faults;
 mod identity;
@@ -13,6 +14,7 @@ mod life;
 mod limits;
 mod once;
 mod policy;
+mod reconcile;
 mod replicas;
 mod sealed;
 

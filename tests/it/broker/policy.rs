@@ -127,7 +127,7 @@ async fn pol_06_a_bundle_that_changes_while_a_credential_is_minted_leaves_no_cre
     assert_eq!(reply.expect(409)["code"], "policy-changed", "nothing is delivered");
     let lease = house.leases().await.remove(0);
     assert_ne!(lease["state"], "live");
-    house.sweep().await;
+    house.settle().await;
     assert!(house.sandbox.honoured(house.broker.now()).is_empty());
     assert_eq!(house.lease(&text(&lease["id"])).await["state"], "ended");
     let again = house.collect(&text(&lease["task"])).await.json();
@@ -141,7 +141,7 @@ async fn pol_07_what_a_new_bundle_forbids_ends_within_one_sweep() {
     let sandbox = house.granted(READ).await;
     let api = house.granted(API_READ).await;
     house.change_bundle(forbid_reading).await;
-    house.broker.sweep_policy().await.unwrap();
+    house.sweep().await;
     assert!(!house.works(&sandbox.secret));
     assert_eq!(house.introspect(&api.secret).await, json!({ "active": false }));
     for held in [&sandbox, &api] {

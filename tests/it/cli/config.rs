@@ -227,7 +227,7 @@ fn what_the_broker_says_about_itself_is_complete() {
 #[test]
 fn every_interval_may_be_a_second_and_none_may_be_nothing() {
     let folder = Folder::new();
-    let second = "\n[intervals]\nending_seconds = 1\nupkeep_seconds = 1\nfinish_seconds = 1\n";
+    let second = "\n[intervals]\nending_seconds = 1\nreconcile_seconds = 1\nupkeep_seconds = 1\nfinish_seconds = 1\n";
     let short = GOOD.replace("kek = ", "jwks_max_age_seconds = 1\nkek = ").replace(
         "allow_private = true",
         "allow_private = true\ncache_seconds = 1\npause_seconds = 1\nstale_seconds = 1",
@@ -236,7 +236,7 @@ fn every_interval_may_be_a_second_and_none_may_be_nothing() {
     assert_eq!(code, 0, "{err}");
     let (code, err) = folder.check(&format!("{GOOD}{}", second.replace("= 1", "= 0")));
     assert_eq!(code, 1);
-    for name in ["ending_seconds", "upkeep_seconds", "finish_seconds"] {
+    for name in ["ending_seconds", "reconcile_seconds", "upkeep_seconds", "finish_seconds"] {
         assert!(err.contains(&format!("intervals.{name} = 0 is not within 1 to 3600")), "{err}");
     }
 }

@@ -1,11 +1,11 @@
 //! Kind `sandbox`: it passes the suite, it is born disabled, and it fails the way it is told.
 
 use hallpass::domain::{CatalogueEntry, MintPlan, Scope};
-use hallpass::minter::{Fault, Inventory, MintError, Minter, Probe, Revoked, SandboxCall};
+use hallpass::minter::{Fault, Found, Inventory, MintError, Minter, Probe, Revoked, SandboxCall};
 use hallpass::sys::ExposeSecret as _;
 use serde_json::json;
 
-use super::{T0, World, agent, order, scope, suite};
+use super::{T0, World, agent, lease, order, scope, suite};
 
 const SETTINGS: &str = "name = 'demo'\nkind = 'sandbox'";
 
@@ -44,7 +44,10 @@ async fn a_credential_works_only_once_it_is_activated_and_says_what_for() {
     assert!(token.starts_with("sbx_") && token.len() == 47, "{token}");
     assert_eq!(world.sandbox.check(token, T0), None);
     assert_eq!(minter.probe(&plan.handle).await.unwrap(), Probe::Refused);
-    assert_eq!(minter.inventory().await.unwrap(), Inventory::Complete(vec![plan.handle.clone()]));
+    assert_eq!(
+        minter.inventory().await.unwrap(),
+        Inventory::Complete(vec![Found { handle: plan.handle.clone(), lease: Some(lease(1)) }])
+    );
     minter.activate(&plan.handle).await.unwrap();
     let honoured = world.sandbox.check(token, T0).unwrap();
     assert_eq!((&honoured.handle, honoured.ends_at), (&plan.handle, plan.native_end));
@@ -108,6 +111,14 @@ async fn backends_that_share_a_sandbox_do_not_list_each_other() {
     let (one, other) = (world.minter(SETTINGS), world.minter("name = 'other'\nkind = 'sandbox'"));
     one.mint(&plan(&*one)).await.unwrap();
     assert_eq!(other.inventory().await.unwrap(), Inventory::Complete(Vec::new()));
+}
+
+#[tokio::test]
+async fn what_another_deployment_made_is_not_listed() {
+    let mut world = World::new();
+    world.minter(SETTINGS).mint(&plan(&*world.minter(SETTINGS))).await.unwrap();
+    world.deps.issuer_url = "https://hallpass.elsewhere.example".to_owned();
+    assert_eq!(world.minter(SETTINGS).inventory().await.unwrap(), Inventory::Complete(Vec::new()));
 }
 
 #[test]

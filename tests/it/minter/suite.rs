@@ -108,8 +108,9 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     let long = minted.values.values().filter(|secret| secret.expose_secret().len() >= 16);
     assert_eq!(long.clone().filter(|secret| shown.contains(secret.expose_secret())).count(), 0, "no secret is printed");
     assert_ne!(long.count(), 0, "something is secret");
-    if let Inventory::Complete(handles) = minter.inventory().await.unwrap() {
-        assert_eq!(handles, std::slice::from_ref(&plan.handle), "the inventory has this one and no other");
+    if let Inventory::Complete(found) = minter.inventory().await.unwrap() {
+        let handles: Vec<_> = found.iter().map(|object| &object.handle).collect();
+        assert_eq!(handles, [&plan.handle], "the inventory has this one and no other");
     }
 
     for _ in 0..2 {
@@ -128,8 +129,8 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
             }
         }
     }
-    if let Inventory::Complete(handles) = minter.inventory().await.unwrap() {
-        assert!(handles.is_empty(), "what has ended is not in the inventory");
+    if let Inventory::Complete(found) = minter.inventory().await.unwrap() {
+        assert!(found.is_empty(), "what has ended is not in the inventory");
     }
 }
 
@@ -141,7 +142,7 @@ async fn a_credential_ends_by_itself(subject: &Subject<'_>) {
     assert!(!(subject.accepts)(&minted, plan.native_end), "it does not outlive its native end");
     subject.clock.set(plan.native_end);
     assert_ne!(subject.minter.probe(&plan.handle).await.unwrap(), Probe::Honoured);
-    if let Inventory::Complete(handles) = subject.minter.inventory().await.unwrap() {
-        assert!(handles.is_empty(), "what ended by itself is not in the inventory");
+    if let Inventory::Complete(found) = subject.minter.inventory().await.unwrap() {
+        assert!(found.is_empty(), "what ended by itself is not in the inventory");
     }
 }

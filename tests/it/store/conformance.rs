@@ -60,7 +60,7 @@ async fn a_lease_reads_back_in_each_state_of_its_life() {
         tx.commit(f.fact()).await.unwrap();
         assert_eq!(f.store.find_lease(after.id).await.unwrap().as_ref(), Some(after));
     }
-    assert_eq!(f.store.list_due_leases(START.plus(ttl(86_400)), 10).await.unwrap(), []);
+    assert!(f.store.list_due_backends(START.plus(ttl(86_400))).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn leases_and_tasks_are_found_by_what_they_hang_on() {
     let rest = f.store.list_leases(&any(), Some(page[0].id), 10).await.unwrap();
     assert_eq!((page.len(), rest.len()), (1, 1));
     assert_ne!(page[0].id, rest[0].id);
-    assert_eq!(f.store.list_due_leases(START.plus_millis(14_999), 10).await.unwrap(), [ending]);
+    assert_eq!(f.store.list_due_backends(START.plus_millis(14_999)).await.unwrap(), [ending.backend.clone()]);
     let all = TaskFilter::default();
     assert_eq!(f.store.list_tasks(&all, None, 10).await.unwrap().len(), 2);
     let of = TaskFilter { agent: Some(agent("reader")), open: Some(true) };

@@ -50,6 +50,18 @@ impl Fixture {
         url(&self.folder)
     }
 
+    /// The same store opened once more, as another replica has it.
+    pub(super) async fn open_again(&self) -> Store {
+        open(&self.folder).await
+    }
+
+    /// Move a lease on.
+    pub(super) async fn step(&self, before: &Lease, after: &Lease) {
+        let mut tx = self.store.begin("step");
+        tx.update_lease(before, after);
+        tx.commit(self.fact()).await.unwrap();
+    }
+
     /// A second way to the same file, as somebody behind our back would have.
     pub(super) async fn behind_our_back(&self) -> sqlx::AnyConnection {
         use sqlx::Connection as _;

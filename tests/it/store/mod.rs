@@ -1,5 +1,6 @@
 //! The store on real files: every public function, what groups promise, and what happens when the database cannot.
 
+mod claims;
 mod conformance;
 mod deliveries;
 mod faults;

@@ -211,6 +211,11 @@ impl Harness {
         }
     }
 
+    /// A way of its own to the broker's database.
+    pub(crate) async fn store(&self) -> Store {
+        Store::open(&super::database::settings(self.dir.path())).await.unwrap()
+    }
+
     /// An identity token of an agent's workload, good for five minutes of the test's clock.
     pub(crate) fn agent(&self, name: &str) -> String {
         self.token(AGENTS, name, &json!({}))
@@ -370,10 +375,15 @@ async fn build(
         entropy: Arc::clone(&entropy),
         sandbox: Some(Arc::clone(sandbox)),
     };
-    let backends: Vec<BackendSettings> = ["name='sandbox'\nkind='sandbox'", "name='api'\nkind='jwt'"]
-        .iter()
-        .map(|text| toml::from_str(text).unwrap())
-        .collect();
+    let backends: Vec<BackendSettings> = [
+        "name='sandbox'\nkind='sandbox'",
+        "name='other'\nkind='sandbox'",
+        "name='untidy'\nkind='sandbox'\ndebris=true",
+        "name='api'\nkind='jwt'",
+    ]
+    .iter()
+    .map(|text| toml::from_str(text).unwrap())
+    .collect();
     let server = ResourceServer { id: "release-api".to_owned(), audiences: vec![API_AUDIENCE.to_owned()] };
     Broker::start(Parts {
         clock,

@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router};
 use hallpass::domain::{Handle, MintPlan, Name, Timestamp};
-use hallpass::minter::{BackendSettings, Inventory, MintError, MinterDeps, Minters, Probe, Revoked, SandboxBackend};
+use hallpass::minter::{
+    BackendSettings, Found, Inventory, MintError, MinterDeps, Minters, Probe, Revoked, SandboxBackend,
+};
 use hallpass::sys::keys::KeyRing;
 use hallpass::sys::{Clock as _, ExposeSecret as _, SystemClock, SystemEntropy, sha256};
 use serde_json::{Value, json};
@@ -85,7 +87,10 @@ async fn act(served: &Served, question: &Value) -> Result<Value, MintError> {
         },
         "probe" => Ok(json!({ "honoured": minter.probe(&handle).await? == Probe::Honoured })),
         "inventory" => match minter.inventory().await? {
-            Inventory::Complete(handles) => Ok(json!({ "handles": handles })),
+            Inventory::Complete(found) => {
+                let told = |one: &Found| json!({ "handle": one.handle, "lease": one.lease.map(|id| id.to_string()) });
+                Ok(json!({ "found": found.iter().map(told).collect::<Vec<_>>() }))
+            }
             Inventory::Unlistable => panic!("a sandbox can list"),
         },
         other => panic!("no call `{other}`"),

@@ -1,17 +1,22 @@
 //! Kind `sandbox`: a backend inside the process, for `hallpass dev` and for tests. It remembers what it honours, so that
 //! tests assert on the world and not on calls, and it can be told to fail in the ways real backends do. Production has none.
 
+mod held;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::oneshot;
+
+pub use held::HeldAnswer;
+use held::Late;
 
 use super::settings::read_effect;
 use super::{
-    BackendSettings, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
+    BackendSettings, Found, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
+    mark,
 };
 use crate::domain::{CatalogueEntry, Digest, Handle, MintPlan, Name, Scope, Timestamp};
 use crate::sys::{Clock, Entropy, ExposeSecret as _, SecretString, canonical_json, fingerprint, sha256};
@@ -29,6 +34,8 @@ pub enum SandboxCall {
     Probe,
     /// List all.
     Inventory,
+    /// Remove what a credential left behind.
+    Cleanup,
 }
 
 /// How the backend fails.
@@ -59,6 +66,7 @@ pub struct Honoured {
 struct Held {
     secret: Digest,
     active: bool,
+    mark: String,
     honoured: Honoured,
 }
 
@@ -71,34 +79,8 @@ struct World {
     late: BTreeMap<SandboxCall, VecDeque<Late>>,
     ever: BTreeSet<String>,
     lies: bool,
-}
-
-/// What the backend does before an answer that is held back: say that it acted, then wait until the answer may go.
-#[derive(Debug)]
-struct Late {
-    acted: oneshot::Sender<()>,
-    go: oneshot::Receiver<()>,
-}
-
-/// An answer that is held back. Dropping it lets the answer go.
-#[derive(Debug)]
-pub struct HeldAnswer {
-    acted: oneshot::Receiver<()>,
-    go: oneshot::Sender<()>,
-}
-
-impl HeldAnswer {
-    /// Wait until the backend has acted.
-    pub async fn acted(&mut self) {
-        // An error says that the backend will never be asked; there is nothing to wait for then either.
-        let _ = (&mut self.acted).await;
-    }
-
-    /// Let the answer go.
-    pub fn release(self) {
-        // Whoever waited for the answer may have gone away.
-        let _ = self.go.send(());
-    }
+    hung: BTreeSet<Name>,
+    debris: BTreeMap<String, (Name, String)>,
 }
 
 /// The backend itself: what it honours, how it shall fail, and how often it was asked.
@@ -142,11 +124,22 @@ impl SandboxBackend {
         self.world().lies = true;
     }
 
+    /// From now until mended, a backend answers nothing, and does nothing.
+    pub fn hang(&self, backend: &Name) {
+        self.world().hung.insert(backend.clone());
+    }
+
+    /// What credentials left behind and nobody has tidied up.
+    #[must_use]
+    pub fn debris(&self) -> Vec<Handle> {
+        self.world().debris.keys().map(Handle::new).collect()
+    }
+
     /// Hold back the answer to the next call of that kind, after the backend has done as it does.
     pub fn hold_next(&self, call: SandboxCall) -> HeldAnswer {
-        let ((acted, heard), (release, go)) = (oneshot::channel(), oneshot::channel());
-        self.world().late.entry(call).or_default().push_back(Late { acted, go });
-        HeldAnswer { acted: heard, go: release }
+        let (held, late) = HeldAnswer::new();
+        self.world().late.entry(call).or_default().push_back(late);
+        held
     }
 
     /// Take all faults away.
@@ -155,6 +148,7 @@ impl SandboxBackend {
         world.faults.clear();
         world.broken.clear();
         world.lies = false;
+        world.hung.clear();
     }
 
     /// How often it was asked so, failures included.
@@ -214,7 +208,11 @@ impl Held {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Settings {}
+struct Settings {
+    /// Whether a credential leaves something behind that must be tidied up.
+    #[serde(default)]
+    debris: bool,
+}
 
 /// The native effect of a catalogue entry.
 #[derive(Deserialize)]
@@ -229,6 +227,8 @@ struct Effect {
 
 struct SandboxMinter {
     backend: Name,
+    mark: String,
+    leaves_debris: bool,
     sandbox: Arc<SandboxBackend>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -245,13 +245,29 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
             settings.name
         )));
     };
-    let Settings {} = settings.read()?;
+    let Settings { debris } = settings.read()?;
     Ok(Arc::new(SandboxMinter {
         backend: settings.name.clone(),
+        mark: mark(&deps.issuer_url),
+        leaves_debris: debris,
         sandbox: Arc::clone(sandbox),
         clock: Arc::clone(&deps.clock),
         entropy: Arc::clone(&deps.entropy),
     }))
+}
+
+impl SandboxMinter {
+    /// Ask the backend, unless it hangs.
+    async fn ask<T>(
+        &self,
+        call: SandboxCall,
+        deed: impl FnOnce(&mut World) -> Result<T, MintError>,
+    ) -> Result<T, MintError> {
+        if self.sandbox.world().hung.contains(&self.backend) {
+            return std::future::pending().await;
+        }
+        self.sandbox.act(call, deed).await
+    }
 }
 
 #[async_trait]
@@ -314,70 +330,86 @@ impl Minter for SandboxMinter {
         self.entropy.fill(&mut random);
         let token = SecretString::from(format!("sbx_{}", data_encoding::BASE64URL_NOPAD.encode(&random)));
         let now = self.clock.now();
-        self.sandbox
-            .act(SandboxCall::Mint, |world| {
-                world.held.retain(|_, held| now < held.honoured.ends_at);
-                world.ever.insert(plan.handle.to_string());
-                let honoured = Honoured {
-                    handle: plan.handle.clone(),
-                    backend: self.backend.clone(),
-                    scopes,
-                    ends_at: plan.native_end,
-                };
-                let held = Held { secret: sha256(token.expose_secret()), active: false, honoured };
-                world.held.insert(plan.handle.to_string(), held);
-                Ok(())
-            })
-            .await?;
+        self.ask(SandboxCall::Mint, |world| {
+            world.held.retain(|_, held| now < held.honoured.ends_at);
+            world.ever.insert(plan.handle.to_string());
+            let honoured = Honoured {
+                handle: plan.handle.clone(),
+                backend: self.backend.clone(),
+                scopes,
+                ends_at: plan.native_end,
+            };
+            let held = Held { secret: sha256(token.expose_secret()), active: false, mark: self.mark.clone(), honoured };
+            world.held.insert(plan.handle.to_string(), held);
+            Ok(())
+        })
+        .await?;
         let fingerprint = fingerprint(token.expose_secret());
         Ok(Minted { kind: "sandbox", values: BTreeMap::from([("token", token)]), fingerprint })
     }
 
     async fn activate(&self, handle: &Handle) -> Result<(), MintError> {
-        self.sandbox
-            .act(SandboxCall::Activate, |world| match world.held.get_mut(handle.as_str()) {
-                Some(held) => {
-                    held.active = true;
-                    Ok(())
-                }
-                None => Err(MintError::Refused(format!("the sandbox holds no {handle}"))),
-            })
-            .await
+        self.ask(SandboxCall::Activate, |world| match world.held.get_mut(handle.as_str()) {
+            Some(held) => {
+                held.active = true;
+                Ok(())
+            }
+            None => Err(MintError::Refused(format!("the sandbox holds no {handle}"))),
+        })
+        .await
     }
 
     async fn revoke(&self, handle: &Handle, _native_end: Timestamp) -> Result<Revoked, MintError> {
-        self.sandbox
-            .act(SandboxCall::Revoke, |world| {
-                if world.lies {
-                    return Ok(Revoked::Gone("the sandbox has forgotten it".to_owned()));
+        self.ask(SandboxCall::Revoke, |world| {
+            if world.lies {
+                return Ok(Revoked::Gone("the sandbox has forgotten it".to_owned()));
+            }
+            Ok(Revoked::Gone(match world.held.remove(handle.as_str()) {
+                Some(held) => {
+                    if self.leaves_debris {
+                        world.debris.insert(handle.to_string(), (self.backend.clone(), held.mark));
+                    }
+                    "the sandbox has forgotten it".to_owned()
                 }
-                Ok(Revoked::Gone(match world.held.remove(handle.as_str()) {
-                    Some(_) => "the sandbox has forgotten it".to_owned(),
-                    None => "the sandbox holds no such credential".to_owned(),
-                }))
-            })
-            .await
+                None => "the sandbox holds no such credential".to_owned(),
+            }))
+        })
+        .await
+    }
+
+    fn needs_cleanup(&self) -> bool {
+        self.leaves_debris
+    }
+
+    async fn cleanup(&self, handle: &Handle) -> Result<(), MintError> {
+        self.ask(SandboxCall::Cleanup, |world| {
+            world.debris.remove(handle.as_str());
+            Ok(())
+        })
+        .await
     }
 
     async fn probe(&self, handle: &Handle) -> Result<Probe, MintError> {
         let now = self.clock.now();
-        self.sandbox
-            .act(SandboxCall::Probe, |world| {
-                let works = world.held.get(handle.as_str()).is_some_and(|held| held.works(now));
-                Ok(if works { Probe::Honoured } else { Probe::Refused })
-            })
-            .await
+        self.ask(SandboxCall::Probe, |world| {
+            let works = world.held.get(handle.as_str()).is_some_and(|held| held.works(now));
+            Ok(if works { Probe::Honoured } else { Probe::Refused })
+        })
+        .await
     }
 
-    /// Disabled credentials are listed too: they could still be let to work.
+    /// Disabled credentials are listed too: they could still be let to work; and what is left to be tidied up.
     async fn inventory(&self) -> Result<Inventory, MintError> {
         let now = self.clock.now();
-        self.sandbox
-            .act(SandboxCall::Inventory, |world| {
-                let held = world.held.values().map(|held| &held.honoured);
-                let ours = held.filter(|held| held.backend == self.backend && now < held.ends_at);
-                Ok(Inventory::Complete(ours.map(|held| held.handle.clone()).collect()))
-            })
-            .await
+        self.ask(SandboxCall::Inventory, |world| {
+            let held = world.held.iter().filter(|(_, held)| now < held.honoured.ends_at);
+            let held = held.map(|(handle, held)| (handle, &held.honoured.backend, &held.mark));
+            let left = world.debris.iter().map(|(handle, (backend, mark))| (handle, backend, mark));
+            let ours = held.chain(left).filter(|(_, backend, mark)| **backend == self.backend && **mark == self.mark);
+            Ok(Inventory::Complete(
+                ours.map(|(name, ..)| Found { handle: Handle::new(name), lease: name.parse().ok() }).collect(),
+            ))
+        })
+        .await
     }
 }
