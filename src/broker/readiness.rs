@@ -10,12 +10,12 @@ use super::Broker;
 pub struct Readiness {
     /// Whether it can.
     pub ready: bool,
-    /// `store`, `keys`, `policy`, `kill_switch`, `issuer:<name>`, each `ok` or what is wrong.
+    /// `store`, `keys`, `policy`, `clock`, `kill_switch`, `issuer:<name>`, each `ok` or what is wrong.
     pub details: BTreeMap<String, String>,
 }
 
 impl Broker {
-    /// Look at the store (with a real write), the keys, the policy bundle and the issuers.
+    /// Look at the store (with a real write), the keys, the policy bundle, the clock and the issuers.
     pub async fn readiness(&self) -> Readiness {
         let now = self.clock.now();
         let mut details = BTreeMap::new();
@@ -30,6 +30,7 @@ impl Broker {
         let standing = self.standing.load();
         let same = standing.control.bundle == Some(self.policy.current().digest());
         need("policy", if same { Ok(()) } else { Err("the bundle in force is not loaded".to_owned()) });
+        need("clock", self.clock.trouble().map_or(Ok(()), Err));
         if standing.control.killed {
             details.insert("kill_switch".to_owned(), "thrown".to_owned());
         }
