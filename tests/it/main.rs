@@ -18,6 +18,7 @@ mod kill_run;
 mod minter;
 mod openapi;
 mod policy;
+mod replicas;
 mod store;
 mod story;
 mod support;

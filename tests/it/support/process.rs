@@ -69,6 +69,15 @@ impl Stage {
         address
     }
 
+    /// Change the configuration of that name; the text must be there.
+    #[allow(dead_code, reason = "the load generator has no use for it")]
+    pub(crate) fn configure(&self, name: &str, from: &str, to: &str) {
+        let path = self.folder.path().join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "`{from}` is not in {name}.toml");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    }
+
     /// Start `hallpass serve` on the folder. Its log is appended to `log` there.
     pub(crate) fn start(&self, executable: &Path) -> Child {
         self.start_replica(executable, "hallpass")
@@ -76,11 +85,16 @@ impl Stage {
 
     /// Start `hallpass serve` with the configuration of that name, and wait for nothing.
     pub(crate) fn start_replica(&self, executable: &Path, name: &str) -> Child {
+        self.start_replica_in(executable, name, &[])
+    }
+
+    /// The same with these environment variables.
+    pub(crate) fn start_replica_in(&self, executable: &Path, name: &str, environment: &[(&str, String)]) -> Child {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(executable);
         command.arg("serve").arg("--config").arg(format!("{name}.toml"));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.env_clear().spawn().unwrap()
+        command.env_clear().envs(environment.iter().map(|(name, value)| (name, value))).spawn().unwrap()
     }
 
     /// Wait until it says that it is ready.
@@ -172,6 +186,7 @@ fn configuration(address: SocketAddr, public: SocketAddr, store: Option<&str>) -
 listen = "{address}"
 public_url = "http://{public}"
 insecure_loopback = true
+drain_seconds = 0
 
 [keys]
 kek = {{ file = "kek" }}
