@@ -4,5 +4,6 @@ mod conformance;
 mod faults;
 mod fixture;
 mod groups;
+mod hints;
 mod migrations;
 mod tls;
