@@ -23,11 +23,15 @@ impl Broker {
     /// The bundle in force and the control row that names it.
     ///
     /// # Errors
-    /// [`BrokerError::KillSwitch`] while the kill switch is thrown.
+    /// [`BrokerError::KillSwitch`] while the kill switch is thrown, [`BrokerError::ClockUnsure`] while the time is in doubt:
+    /// everybody who mints asks here first.
     pub(super) fn standing(&self) -> Result<(Arc<Bundle>, Control), BrokerError> {
         let standing = self.standing.load();
         if standing.control.killed {
             return Err(BrokerError::KillSwitch);
+        }
+        if let Some(trouble) = self.clock.trouble() {
+            return Err(BrokerError::ClockUnsure(trouble));
         }
         Ok((self.policy.current(), standing.control.clone()))
     }
@@ -136,6 +140,13 @@ impl Broker {
 
     /// At start: the bundle the engine was built with is the one in force.
     pub(super) async fn put_first_bundle_into_force(&self, bundle: &Bundle) -> Result<(), BrokerError> {
+        for _ in 1..super::open_task::MAX_TRIES {
+            match self.record_bundle(bundle, Actor::Broker).await {
+                // Another replica starts at the same moment.
+                Err(BrokerError::Changed) => {}
+                done => return done.map(|_| ()),
+            }
+        }
         self.record_bundle(bundle, Actor::Broker).await.map(|_| ())
     }
 

@@ -31,7 +31,7 @@ async fn a_delivery_marks_a_live_lease_of_its_fence_and_no_other() {
         let row = f.store.find_lease(live.id).await.unwrap().unwrap();
         assert_eq!(row, live.clone().delivered(START).unwrap());
     }
-    assert!(f.store.list_due_leases(START.plus(ttl(31)), 10).await.unwrap().is_empty(), "it is due at its end now");
+    assert!(f.store.list_due_backends(START.plus(ttl(31))).await.unwrap().is_empty(), "it is due at its end now");
 
     // Whoever read it before it was delivered still ends it, and of both at the same moment the end stands.
     let ending = live.clone().end(EndCause::Completed, START).unwrap();

@@ -76,6 +76,15 @@ impl Stage {
         address
     }
 
+    /// Change the configuration of that name; the text must be there.
+    #[allow(dead_code, reason = "the load generator has no use for it")]
+    pub(crate) fn configure(&self, name: &str, from: &str, to: &str) {
+        let path = self.folder.path().join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "`{from}` is not in {name}.toml");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    }
+
     /// Start `hallpass serve` on the folder. Its log is appended to `log` there.
     pub(crate) fn start(&self, executable: &Path) -> Child {
         self.start_with(executable, "hallpass", &[])
@@ -84,6 +93,13 @@ impl Stage {
     /// Start `hallpass serve` with the configuration of that name, and wait for nothing.
     pub(crate) fn start_replica(&self, executable: &Path, name: &str) -> Child {
         self.start_with(executable, name, &[])
+    }
+
+    /// The same with an environment that is made for the occasion.
+    #[allow(dead_code, reason = "the load generator has no use for it")]
+    pub(crate) fn start_replica_in(&self, executable: &Path, name: &str, environment: &[(&str, String)]) -> Child {
+        let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.start_with(executable, name, &environment)
     }
 
     /// The same with an environment.
@@ -199,6 +215,7 @@ fn configuration(address: SocketAddr, public: SocketAddr, store: Option<&str>) -
 listen = "{address}"
 public_url = "http://{public}"
 insecure_loopback = true
+drain_seconds = 0
 
 [keys]
 kek = {{ file = "kek" }}
