@@ -126,6 +126,11 @@ pub enum MintError {
 }
 
 /// Mints and ends credentials in one backend.
+///
+/// Whoever calls gives up on a mint after [`crate::domain::MINT_TIMEOUT_MILLIS`], and counts on that nothing of a call lands
+/// later than [`crate::domain::MAX_IN_FLIGHT_MILLIS`] after it was given up: what ends is looked at again then, and not after.
+/// So each outside call must carry a limit of its backend's own that is shorter than ours, e.g. a `statement_timeout` or an HTTP
+/// deadline; a limit on our side only stops us from waiting.
 #[async_trait]
 pub trait Minter: Send + Sync {
     /// Its kind, e.g. `jwt`.

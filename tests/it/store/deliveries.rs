@@ -2,7 +2,7 @@
 //! kept sealed.
 
 use hallpass::domain::{EndCause, LeaseState};
-use hallpass::store::{IdempotencyRecord, SealedDelivery, StoreError};
+use hallpass::store::{Claim, IdempotencyRecord, SealedDelivery, StoreError};
 
 use super::fixture::*;
 
@@ -31,7 +31,15 @@ async fn a_delivery_marks_a_live_lease_of_its_fence_and_no_other() {
         let row = f.store.find_lease(live.id).await.unwrap().unwrap();
         assert_eq!(row, live.clone().delivered(START).unwrap());
     }
-    assert!(f.store.list_due_backends(START.plus(ttl(31))).await.unwrap().is_empty(), "it is due at its end now");
+    let now = START.plus(ttl(31));
+    let claim = Claim {
+        backend: live.backend.clone(),
+        now,
+        owner: "one".to_owned(),
+        until: now.plus_millis(30_000),
+        limit: 10,
+    };
+    assert!(f.store.claim_due_leases(claim).await.unwrap().is_empty(), "it is due at its end now");
 
     // Whoever read it before it was delivered still ends it, and of both at the same moment the end stands.
     let ending = live.clone().end(EndCause::Completed, START).unwrap();
