@@ -17,6 +17,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ),
     ("store", "src/app/config/settings.rs", "StoreSection", &["url", "password", "migrate"]),
     ("keys", "src/app/config/settings.rs", "KeySettings", &["kek"]),
+    ("intervals", "src/app/config/settings.rs", "IntervalSettings", &[]),
     ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
     ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),

@@ -96,6 +96,11 @@ kek = { file = "/etc/hallpass/secrets/kek" }
 [policy]
 folder = "/etc/hallpass/policies"
 {{- include "hallpass.tomlKeys" $values.config.policy }}
+{{- with $values.config.intervals }}
+
+[intervals]
+{{- include "hallpass.tomlKeys" . }}
+{{- end }}
 {{- range $values.config.issuers }}
 
 [[issuers]]

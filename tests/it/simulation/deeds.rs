@@ -15,7 +15,7 @@ impl World {
     pub(super) async fn deed(&mut self) {
         match self.dice.below(100) {
             0..16 => self.open(READ).await,
-            16..20 => self.interrupt().await,
+            16..20 | 93..97 => self.interrupt().await,
             20..25 => self.open(API_READ).await,
             25..35 => self.open(WRITE).await,
             35..41 => self.open_and_hang_up().await,
@@ -32,7 +32,6 @@ impl World {
             89..90 => self.change_policy().await,
             90..91 => self.restart().await,
             91..93 => self.two_at_once().await,
-            93..97 => self.interrupt().await,
             _ => self.time_passes().await,
         }
     }

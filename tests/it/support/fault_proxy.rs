@@ -270,7 +270,7 @@ impl Shared {
             let (piece, later) = rest.split_at(whole);
             let takes = match travel.bytes_per_second {
                 0 => Duration::ZERO,
-                rate => Duration::from_secs_f64(piece.len() as f64 / f64::from(rate)),
+                rate => Duration::from_secs(u64::try_from(piece.len()).unwrap()) / rate,
             };
             pause(travel.delay + takes).await;
             to.write_all(piece).await?;

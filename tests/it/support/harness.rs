@@ -128,7 +128,7 @@ impl Harness {
         let sandbox = Arc::new(SandboxBackend::default());
         let Options { bundle, limits, single_use, store } = options;
         let store = store.unwrap_or_else(|| super::database::url(dir.path()));
-        let broker = build(dir.path(), &store, &kek, &bundle, limits, single_use, &clock, &sandbox).await;
+        let broker = build((dir.path(), &store), &kek, &bundle, limits, single_use, &clock, &sandbox).await;
         let router = door(&broker);
         let (dir, keys) = (Arc::new(dir), Arc::new(keys));
         Self { broker, clock, sandbox, dir, keys, store, kek, bundle, single_use, limits, router }
@@ -138,8 +138,7 @@ impl Harness {
     pub(crate) async fn restart(&mut self) {
         self.broker.stop().await;
         self.broker = build(
-            self.dir.path(),
-            &self.store,
+            (self.dir.path(), &self.store),
             &self.kek,
             &self.bundle,
             self.limits,
@@ -163,8 +162,7 @@ impl Harness {
         let mut bundle = self.bundle.clone();
         change(&mut bundle);
         let broker = build(
-            self.dir.path(),
-            &self.store,
+            (self.dir.path(), &self.store),
             &self.kek,
             &bundle,
             self.limits,
@@ -346,8 +344,7 @@ fn door(broker: &Broker) -> axum::Router {
 }
 
 async fn build(
-    dir: &Path,
-    store: &str,
+    (dir, store): (&Path, &str),
     kek: &SecretString,
     bundle: &BTreeMap<String, String>,
     limits: LimitSettings,
