@@ -18,7 +18,7 @@ pub const ASK_422: &str = "ttl-too-long, scope-unmappable, idempotency-conflict"
 pub const ASK_429: &str = "rate-limited, too-many-pending, too-many-leases";
 /// 503 of a route that may mint.
 pub const ASK_503: &str =
-    "storage-unavailable, backend-unavailable, issuer-unavailable, kill-switch-active, overloaded";
+    "storage-unavailable, backend-unavailable, issuer-unavailable, kill-switch-active, clock-unsure, overloaded";
 
 /// A route of the public listener.
 #[derive(Debug, Clone, PartialEq, Eq)]

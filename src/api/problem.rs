@@ -139,6 +139,8 @@ problems! {
     BackendRejected = "backend-rejected", 502, AskHuman, "The backend refused";
     /// The database cannot be written: no log, no credential.
     StorageUnavailable = "storage-unavailable", 503, RetryLater, "The broker cannot write its records";
+    /// A clock is off.
+    ClockUnsure = "clock-unsure", 503, RetryLater, "The broker is not sure of the time";
     /// Too many requests.
     RateLimited = "rate-limited", 429, RetryLater, "Too many requests";
     /// Too much work.

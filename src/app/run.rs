@@ -16,7 +16,12 @@ use super::config::Config;
 use super::wiring::{self, World};
 use crate::broker::Broker;
 use crate::http::{self, HttpState, RequestIds};
-use crate::worker::{self, BundleWatch, Intervals};
+use crate::store::Hints;
+use crate::worker::{self, BundleWatch, ClockWatch, Intervals};
+
+/// Longest that chores may take to stop, and then the store to close. With the usual drain of 5 s, all is over within 25 s.
+const REST_WITHIN: Duration = Duration::from_secs(3);
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// A server that listens and is about to serve.
 pub struct Server {
@@ -29,7 +34,9 @@ pub struct Server {
     watch_every: Option<Duration>,
     intervals: Intervals,
     finish_within: Duration,
-    stopping: CancellationToken,
+    hints: Option<Hints>,
+    clock: Option<ClockWatch>,
+    drain: Duration,
 }
 
 impl Server {
@@ -43,19 +50,18 @@ impl Server {
         let _ = rustix::thread::disable_transparent_huge_pages(true);
         let request_ids = Arc::new(RequestIds::new(&*world.entropy));
         let tls = super::tls::server_config(config)?;
-        let broker = wiring::build(config, world).await?;
+        let wiring::Built { broker, hints, clock } = wiring::build(config, world).await?;
         let listener = bind(config.server.listen).await?;
         let metrics = match (config.server.metrics_listen, metrics) {
             (Some(address), Some(handle)) => Some((bind(address).await?, handle)),
             _ => None,
         };
-        let stopping = CancellationToken::new();
         let state = HttpState {
             broker: broker.clone(),
             public_url: config.public_url().into(),
             trusted_proxies: config.server.trusted_proxies.clone().into(),
             request_ids,
-            stopping: stopping.clone(),
+            draining: CancellationToken::new(),
             work: TaskTracker::new(),
         };
         let watch = Arc::new(BundleWatch::new(broker.clone(), config.policy.folder.clone()));
@@ -68,7 +74,9 @@ impl Server {
             upkeep: seconds(config.intervals.upkeep_seconds),
         };
         let finish_within = seconds(config.intervals.finish_seconds);
-        Ok(Self { broker, listener, metrics, tls, state, watch, watch_every, intervals, finish_within, stopping })
+        // Nobody balances load over a developer's machine.
+        let drain = if config.dev { Duration::ZERO } else { seconds(config.server.drain_seconds) };
+        Ok(Self { broker, listener, metrics, tls, state, watch, watch_every, intervals, finish_within, hints, clock, drain })
     }
 
     /// Where it listens.
@@ -85,45 +93,67 @@ impl Server {
         &self.broker
     }
 
-    /// Serve until `until` is done, then drain: answer what is under way, finish mints, close the store.
+    /// Serve until `until` is done, then drain: be not ready while still serving, answer what is under way, finish mints, close
+    /// the store.
     ///
     /// # Errors
     /// When a listener fails.
-    pub async fn serve(self, until: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-        let chores = TaskTracker::new();
-        let resting = CancellationToken::new();
-        worker::start(&self.broker, self.intervals, &resting, &chores);
-        if let Some(every) = self.watch_every {
-            let (watch, stop) = (Arc::clone(&self.watch), resting.clone());
-            chores.spawn(async move { watch.watch(every, stop).await });
-        }
-        chores.spawn(reload_on_hangup(Arc::clone(&self.watch), resting.clone()));
-        if let Some((listener, handle)) = self.metrics {
-            let (router, stop) = (http::metrics_router(handle), self.stopping.clone());
+    pub async fn serve(mut self, until: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+        let (chores, resting, stopping) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
+        self.start_chores(&chores, &resting);
+        if let Some((listener, handle)) = self.metrics.take() {
+            let (router, stop) = (http::metrics_router(handle), stopping.clone());
             chores.spawn(async move {
                 if let Err(error) = http::serve(listener, router, None, http::Limits::default(), stop).await {
                     tracing::error!(%error, "the metrics listener failed");
                 }
             });
         }
-        let work = self.state.work.clone();
-        let router = http::router(self.state);
-        let stopping = self.stopping.clone();
+        let (work, draining) = (self.state.work.clone(), self.state.draining.clone());
+        // Connections that stay open are cut off a little before the rest is.
+        let answer_within = self.finish_within.saturating_sub(Duration::from_millis(500));
+        let limits = http::Limits { drain_timeout: answer_within, ..http::Limits::default() };
         let serving =
-            tokio::spawn(http::serve(self.listener, router, self.tls, http::Limits::default(), stopping.clone()));
+            tokio::spawn(http::serve(self.listener, http::router(self.state), self.tls, limits, stopping.clone()));
         until.await;
+        tracing::info!(drain.secs = self.drain.as_secs(), "draining: not ready any more, still serving");
+        draining.cancel();
+        // Whoever sends us requests needs a moment to notice.
+        let _ = tokio::time::timeout(self.drain, std::future::pending::<()>()).await;
         tracing::info!("stopping: no new connections; finishing what is under way");
         stopping.cancel();
-        serving.await.context("the listener panicked")?.context("the listener failed")?;
         work.close();
-        if tokio::time::timeout(self.finish_within, work.wait()).await.is_err() {
-            tracing::warn!("some work did not finish in time; the sweeps of the next start take it up");
+        let finishing = async { tokio::join!(serving, work.wait()).0 };
+        match tokio::time::timeout(self.finish_within, finishing).await {
+            Ok(served) => served.context("the listener panicked")?.context("the listener failed")?,
+            Err(_) => tracing::warn!("some work did not finish in time; the sweeps of the next start take it up"),
         }
         resting.cancel();
         chores.close();
-        let _ = tokio::time::timeout(self.finish_within, chores.wait()).await;
-        self.broker.stop().await;
+        if tokio::time::timeout(REST_WITHIN, chores.wait()).await.is_err() {
+            tracing::warn!("some chores did not stop in time");
+        }
+        if tokio::time::timeout(CLOSE_WITHIN, self.broker.stop()).await.is_err() {
+            tracing::warn!("the store did not close in time; whatever was answered is in it all the same");
+        }
         Ok(())
+    }
+
+    /// Start what runs beside the listener until it rests.
+    fn start_chores(&mut self, chores: &TaskTracker, resting: &CancellationToken) {
+        worker::start(&self.broker, self.intervals, resting, chores);
+        if let Some(every) = self.watch_every {
+            let (watch, stop) = (Arc::clone(&self.watch), resting.clone());
+            chores.spawn(async move { watch.watch(every, stop).await });
+        }
+        if let Some(hints) = self.hints.take() {
+            chores.spawn(worker::heed(self.broker.clone(), hints, resting.clone()));
+        }
+        if let Some(clock) = self.clock.take() {
+            let stop = resting.clone();
+            chores.spawn(async move { clock.watch(stop).await });
+        }
+        chores.spawn(reload_on_hangup(Arc::clone(&self.watch), resting.clone()));
     }
 }
 

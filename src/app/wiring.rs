@@ -12,9 +12,12 @@ use crate::domain::{Digest, Ttl};
 use crate::identity::Verifiers;
 use crate::minter::{MinterDeps, Minters, SandboxBackend};
 use crate::policy::{Bundle, PolicyEngine};
-use crate::store::{Store, StoreSettings};
+use crate::store::{Hints, Store, StoreSettings};
 use crate::sys::keys::{Kek, KeyRing, RotationSettings};
-use crate::sys::{Clock, Entropy, ExposeSecret as _, HttpClient, SystemClock, SystemEntropy, sha256};
+use crate::sys::{
+    Clock, Entropy, ExposeSecret as _, HttpClient, OffsetClock, SteadyClock, SystemClock, SystemEntropy, sha256,
+};
+use crate::worker::ClockWatch;
 
 /// Seconds in a day.
 const DAY_SECS: u32 = 86_400;
@@ -41,13 +44,25 @@ impl Default for World {
     }
 }
 
+/// A broker, and what keeps it in step with other replicas, where there may be some.
+pub struct Built {
+    /// The broker.
+    pub broker: Broker,
+    /// What the others say.
+    pub hints: Option<Hints>,
+    /// The clock they share.
+    pub clock: Option<ClockWatch>,
+}
+
 /// Build the broker from a configuration that was checked.
 ///
 /// # Errors
 /// What cannot be built, and why, for people.
-pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
+pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let bundle = load_bundle(&config.policy.folder)?;
     let store = Store::open(&store_settings(config)?).await.with_context(|| "opening the store")?;
+    let (clock, watch) = clock(&store, world.clock).await.context("reading the database's clock")?;
+    let hints = store.hints();
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
     let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
@@ -55,7 +70,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
     let deps = MinterDeps {
         keyring: Arc::clone(&keyring),
         issuer_url: public_url.clone(),
-        clock: Arc::clone(&world.clock),
+        clock: Arc::clone(&clock),
         entropy: Arc::clone(&world.entropy),
         sandbox: world.sandbox,
     };
@@ -73,7 +88,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
     let rotation =
         RotationSettings::new(rotate_after_secs, config.keys.jwks_max_age_seconds, longest).context("[keys]")?;
     let broker = Broker::start(Parts {
-        clock: world.clock,
+        clock,
         entropy: world.entropy,
         store,
         policy: PolicyEngine::new(bundle),
@@ -94,7 +109,23 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Broker> {
     })
     .await
     .context("starting the broker")?;
-    Ok(broker)
+    Ok(Built { broker, hints, clock: watch })
+}
+
+/// How often a database's clock is read before anything rests on it.
+const FIRST_READINGS: usize = 3;
+
+/// The broker's clock: the database's where replicas must agree, the machine's otherwise.
+async fn clock(store: &Store, machine: Arc<dyn Clock>) -> anyhow::Result<(Arc<dyn Clock>, Option<ClockWatch>)> {
+    let steady: Arc<dyn Clock> = Arc::new(SteadyClock::default());
+    let Some(first) = ClockWatch::read(store, &*steady).await? else {
+        return Ok((Arc::new(OffsetClock::of_machine(machine, steady)), None));
+    };
+    let clock = Arc::new(OffsetClock::of_database(machine, steady, first));
+    for _ in 1..FIRST_READINGS {
+        ClockWatch::read(store, clock.steady()).await?.into_iter().for_each(|reading| clock.follow(reading));
+    }
+    Ok((clock.clone(), Some(ClockWatch::new(store.ending(), clock))))
 }
 
 /// How to open the store.
@@ -109,6 +140,7 @@ pub fn store_settings(config: &Config) -> anyhow::Result<StoreSettings> {
         password: password.map_err(|why| anyhow!("[store] password: {why}"))?,
         read_connections: section.read_connections,
         migrate: section.migrate.unwrap_or(!section.is_shared()),
+        listen: section.listen,
     })
 }
 

@@ -23,11 +23,15 @@ impl Broker {
     /// The bundle in force and the control row that names it.
     ///
     /// # Errors
-    /// [`BrokerError::KillSwitch`] while the kill switch is thrown.
+    /// [`BrokerError::KillSwitch`] while the kill switch is thrown, [`BrokerError::ClockUnsure`] while the time is in doubt:
+    /// everybody who mints asks here first.
     pub(super) fn standing(&self) -> Result<(Arc<Bundle>, Control), BrokerError> {
         let standing = self.standing.load();
         if standing.control.killed {
             return Err(BrokerError::KillSwitch);
+        }
+        if let Some(trouble) = self.clock.trouble() {
+            return Err(BrokerError::ClockUnsure(trouble));
         }
         Ok((self.policy.current(), standing.control.clone()))
     }

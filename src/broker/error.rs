@@ -119,6 +119,9 @@ pub enum BrokerError {
     /// The kill switch is thrown.
     #[error("the kill switch is thrown: nothing is minted until an operator releases it")]
     KillSwitch,
+    /// The time cannot be trusted.
+    #[error("the broker is not sure of the time, so it mints nothing: {0}")]
+    ClockUnsure(String),
     /// The limiter says no.
     #[error("too many requests; try again in {retry_after_secs} s")]
     RateLimited {

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::api::operator::VerdictView;
 use crate::api::{
-    AgentsPage, DecisionView, EventView, EventsPage, LeaseView, LeasesPage, RequestView, RequestsPage, TaskAnswer,
-    Whoami,
+    AgentsPage, DecisionView, EventView, EventsPage, LeaseView, LeasesPage, RequestSummary, RequestView, RequestsPage,
+    TaskAnswer, Whoami,
 };
 use crate::domain::{AccessRequest, AgentId, Task, TaskId};
 use crate::policy::{OperatorAction, OperatorQuestion};
@@ -19,6 +19,8 @@ use crate::store::{EventFilter, LeaseFilter};
 
 /// Items on a page when the caller does not say.
 const DEFAULT_PAGE: u32 = 50;
+/// How often the rows are looked at while somebody waits for a change of them.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The most items on a page.
 const MAX_PAGE: u32 = 200;
 
@@ -34,6 +36,12 @@ impl PageAsk {
         let bad = || BrokerError::Invalid("`cursor` is not one that this list gave".to_owned());
         self.cursor.as_deref().map(|cursor| cursor.parse().map_err(|_| bad())).transpose()
     }
+}
+
+/// What those who wait for a task wait for.
+fn how_far(answer: &TaskAnswer) -> (&str, Vec<(&str, Option<u32>)>) {
+    let given = |request: &RequestSummary| request.approval.as_ref().map(|approval| approval.given);
+    (&answer.state, answer.requests.iter().map(|request| (&*request.state, given(request))).collect())
 }
 
 fn agent_filter(agent: Option<&str>) -> Result<Option<AgentId>, BrokerError> {
@@ -108,12 +116,27 @@ impl Broker {
         let waits = answer.state == "open" && answer.requests.iter().any(|request| request.state == "pending");
         match wait {
             Some(wait) if waits => {
-                if tokio::time::timeout(wait.min(MAX_WAIT), woken).await.is_err() {
-                    return Ok(answer);
-                }
-                self.look_at_task(caller, id).await
+                let changed = self.task_changed(caller, id, &answer, woken);
+                tokio::time::timeout(wait.min(MAX_WAIT), changed).await.unwrap_or(Ok(answer))
             }
             _ => Ok(answer),
+        }
+    }
+
+    /// The task once somebody called, or once it is seen to differ from what it was: a call of another replica may be lost.
+    async fn task_changed(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+        before: &TaskAnswer,
+        mut woken: impl Future<Output = ()> + Unpin,
+    ) -> Result<TaskAnswer, BrokerError> {
+        loop {
+            let called = tokio::time::timeout(LOOK_EVERY, &mut woken).await.is_ok();
+            let answer = self.look_at_task(caller, id).await?;
+            if called || how_far(&answer) != how_far(before) {
+                return Ok(answer);
+            }
         }
     }
 

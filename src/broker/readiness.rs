@@ -11,12 +11,13 @@ use crate::store::Overdue;
 pub struct Readiness {
     /// Whether it can.
     pub ready: bool,
-    /// `store`, `keys`, `policy`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok` or what is wrong.
+    /// `store`, `keys`, `policy`, `clock`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok`
+    /// or what is wrong.
     pub details: BTreeMap<String, String>,
 }
 
 impl Broker {
-    /// Look at the store (with a real write), the keys, the policy bundle and the issuers.
+    /// Look at the store (with a real write), the keys, the policy bundle, the clock and the issuers.
     pub async fn readiness(&self) -> Readiness {
         let now = self.clock.now();
         let mut details = BTreeMap::new();
@@ -31,6 +32,7 @@ impl Broker {
         let standing = self.standing.load();
         let same = standing.control.bundle == Some(self.policy.current().digest());
         need("policy", if same { Ok(()) } else { Err("the bundle in force is not loaded".to_owned()) });
+        need("clock", self.clock.trouble().map_or(Ok(()), Err));
         let catching_up = self.catching_up.load(std::sync::atomic::Ordering::Acquire);
         need("endings_at_start", if catching_up { Err("what is overdue is being ended".to_owned()) } else { Ok(()) });
         match self.store.overdue_endings().await {

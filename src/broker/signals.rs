@@ -38,6 +38,14 @@ impl Signals {
         }
     }
 
+    /// Something about any task may have changed.
+    pub(super) fn all_changed(&self) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        for waiting in tasks.values().filter_map(Weak::upgrade) {
+            waiting.notify_waiters();
+        }
+    }
+
     /// To be woken when something about this task changes; the last holder to drop it ends the wait.
     pub(super) fn watch(&self, task: TaskId) -> Arc<Notify> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);

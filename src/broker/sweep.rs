@@ -8,7 +8,7 @@ use super::evaluate::{Asking, is_no_more};
 use super::facts::{Record, about_request};
 use super::{Broker, BrokerError};
 use crate::domain::{AccessRequest, Actor, EndCause, EventKind, Lease, Outcome};
-use crate::store::{LeaseFilter, StoreError};
+use crate::store::{Hint, LeaseFilter, StoreError};
 
 /// Rows looked at in one run.
 const BATCH: u32 = 500;
@@ -38,6 +38,24 @@ impl Broker {
     #[must_use]
     pub fn sweep_calls(&self) -> tokio::sync::watch::Receiver<u64> {
         self.signals.sweep_calls()
+    }
+
+    /// Heed what another replica said: wake whoever waits for it. Only a hint, so all of them look for themselves.
+    ///
+    /// # Errors
+    /// What the store says to a look at the control row.
+    pub async fn heed(&self, hint: &Hint) -> Result<(), BrokerError> {
+        if hint.anything {
+            self.signals.all_changed();
+        }
+        for task in &hint.tasks {
+            self.signals.changed(*task);
+        }
+        if hint.anything || hint.control {
+            self.look_again().await?;
+            self.wake_sweeps();
+        }
+        Ok(())
     }
 
     /// Close tasks whose time is up or whose heartbeat stopped, and finish closing those that held too much for one change.

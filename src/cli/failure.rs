@@ -58,6 +58,7 @@ impl Exit {
             | P::InProgress
             | P::KillSwitchActive
             | P::StorageUnavailable
+            | P::ClockUnsure
             | P::RateLimited
             | P::Overloaded
             | P::NotFound

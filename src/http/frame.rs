@@ -72,6 +72,9 @@ pub(super) async fn frame(State(state): State<Arc<HttpState>>, request: Request,
             .increment(1);
         tracing::debug!(http.status = status, "request answered");
         dress(response.headers_mut(), &id, is_private);
+        if state.draining.is_cancelled() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
     .instrument(span)

@@ -37,7 +37,7 @@ pub(super) async fn livez() -> Response {
     ))]
 pub(super) async fn readyz(State(state): State<Arc<HttpState>>) -> Response {
     let readiness = state.broker.readiness().await;
-    let ready = readiness.ready && !state.stopping.is_cancelled();
+    let ready = readiness.ready && !state.draining.is_cancelled();
     for (part, detail) in readiness.details.iter().filter(|(_, detail)| *detail != "ok") {
         tracing::warn!(part, detail, "a part of the broker is not well");
     }

@@ -52,8 +52,9 @@ pub struct HttpState {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Makes request ids.
     pub request_ids: Arc<RequestIds>,
-    /// Cancelled at shutdown: long polls answer at once.
-    pub stopping: CancellationToken,
+    /// Cancelled when the server is about to stop: it is not ready any more, long polls answer at once, and every answer asks
+    /// for another connection.
+    pub draining: CancellationToken,
     /// Work that goes on when its caller hangs up; shutdown waits for it.
     pub work: TaskTracker,
 }

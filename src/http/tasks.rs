@@ -88,7 +88,7 @@ pub(super) async fn read(
     };
     let task = tokio::select! {
         task = held => task?,
-        () = state.stopping.cancelled() => state.broker.read_task(&caller, &id, None).await?,
+        () = state.draining.cancelled() => state.broker.read_task(&caller, &id, None).await?,
     };
     Ok(answer(&task))
 }

@@ -91,6 +91,8 @@ impl Tx {
 
     /// Change an access request that is still in the state `before` is in.
     pub fn update_request(&mut self, before: &AccessRequest, after: &AccessRequest) {
+        // Also when its task is closed, for then it is withdrawn.
+        self.list.touched.tasks.push(after.task);
         self.list.count(&after.agent, 0, waits(after).saturating_sub(waits(before)));
         self.list.push(Change::RequestUpdate, |row| {
             row.show(before.id).text(before.state.as_str());

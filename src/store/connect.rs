@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use url::Url;
 
@@ -24,13 +25,15 @@ pub struct StoreSettings {
     pub read_connections: u32,
     /// Whether to migrate a database that is behind; otherwise it is refused.
     pub migrate: bool,
+    /// Whether to listen to other replicas, where the database can tell them; otherwise what they do is only looked up.
+    pub listen: bool,
 }
 
 impl StoreSettings {
     /// The settings for a URL: four connections for reading, and the schema is brought up to date.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), password: None, read_connections: 4, migrate: true }
+        Self { url: url.into(), password: None, read_connections: 4, migrate: true, listen: true }
     }
 }
 
@@ -58,12 +61,14 @@ const POSTGRES_READER: &str = "-- connect.postgres_reader
 /// The oldest PostgreSQL that is tested, as it numbers itself.
 const OLDEST_POSTGRES: i64 = 150_000;
 /// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where and how to connect, checked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Target {
     options: AnyConnectOptions,
+    /// The same for listening to other replicas, unless that is switched off.
+    pub(super) listen: Option<PgConnectOptions>,
     /// The file, where it is one.
     path: Option<PathBuf>,
     read_connections: u32,
@@ -76,8 +81,12 @@ impl Target {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let read_connections = settings.read_connections.max(1);
         if settings.url.starts_with("postgres://") {
-            let options = postgres_options(settings)?.disable_statement_logging();
-            return Ok(Self { options, path: None, read_connections });
+            let url = postgres_url(settings)?;
+            let options = <AnyConnectOptions as sqlx::ConnectOptions>::from_url(&url).map_err(unavailable)?;
+            let listen = <PgConnectOptions as sqlx::ConnectOptions>::from_url(&url).map_err(unavailable)?;
+            let listen = settings.listen.then(|| listen.disable_statement_logging());
+            let options = options.disable_statement_logging();
+            return Ok(Self { options, listen, path: None, read_connections });
         }
         let refuse = |why: &str| StoreError::Unavailable(format!("`{}`: {why}", settings.url));
         let path = settings
@@ -95,7 +104,7 @@ impl Target {
         }
         let options: AnyConnectOptions = settings.url.parse().map_err(unavailable)?;
         let options = options.disable_statement_logging();
-        Ok(Self { options, path: Some(path.into()), read_connections })
+        Ok(Self { options, listen: None, path: Some(path.into()), read_connections })
     }
 
     /// Which database it is.
@@ -166,7 +175,7 @@ impl Target {
 }
 
 /// A URL for PostgreSQL, with the password in it, which only the driver sees.
-fn postgres_options(settings: &StoreSettings) -> Result<AnyConnectOptions, StoreError> {
+fn postgres_url(settings: &StoreSettings) -> Result<Url, StoreError> {
     let refuse = |why: &str| StoreError::Unavailable(why.to_owned());
     let mut url = Url::parse(&settings.url).map_err(|_| refuse("store.url is not a URL"))?;
     if url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password") {
@@ -175,7 +184,7 @@ fn postgres_options(settings: &StoreSettings) -> Result<AnyConnectOptions, Store
     if let Some(password) = &settings.password {
         url.set_password(Some(password.expose_secret())).map_err(|()| refuse("store.url cannot take a password"))?;
     }
-    <AnyConnectOptions as sqlx::ConnectOptions>::from_url(&url).map_err(unavailable)
+    Ok(url)
 }
 
 async fn prepare(connection: &mut AnyConnection, common: &'static str, role: &'static str) -> Result<(), sqlx::Error> {

@@ -83,6 +83,7 @@ impl Tx {
     /// Change the control row if it is still as `before` says.
     pub fn set_control(&mut self, before: &Control, after: &Control) {
         self.list.alone = true;
+        self.list.touched.control = true;
         self.list.push(Change::ControlSet, |row| {
             for side in [after, before] {
                 row.int(side.kill_epoch).text(word(side.killed)).maybe_show(side.bundle).int(side.agents_epoch);
@@ -108,6 +109,7 @@ impl Tx {
 
     fn bump_agents_epoch(&mut self) {
         self.list.alone = true;
+        self.list.touched.control = true;
         if self.list.rows(Change::AgentsEpoch).is_none() {
             self.list.push(Change::AgentsEpoch, |row| {
                 row.int(1);

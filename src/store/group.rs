@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Executor as _, Row as _};
 
 use super::codec::{Database, Rows};
 use super::tx::{Change, Expect, List, Statement};
-use super::{StoreError, control, unavailable, usage};
+use super::{StoreError, control, listen, unavailable, usage};
 
 /// Why a group was not written.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ async fn write_at_once(
     attempt: &mut Attempt,
 ) -> Result<Answers, Failure> {
     attempt.id = begin(connection, database).await.map_err(Failure::OfDatabase)?;
-    if let Err(failed) = apply(connection, database, lists).await {
+    if let Err(failed) = apply_and_tell(connection, database, lists).await {
         run(connection, "ROLLBACK").await.map_err(Failure::OfDatabase)?;
         return Err(failed);
     }
@@ -107,7 +107,7 @@ async fn replay(
     attempt.id = begin(connection, database).await?;
     for list in lists {
         run(connection, "SAVEPOINT list").await?;
-        match apply(connection, database, &[*list]).await {
+        match apply_and_tell(connection, database, &[*list]).await {
             Ok(()) => answers.push(Ok(())),
             Err(Failure::OfList(error)) => {
                 run(connection, "ROLLBACK TO SAVEPOINT list").await?;
@@ -186,6 +186,11 @@ pub(super) async fn took_place(connection: &mut AnyConnection, id: &str) -> Resu
         Some("in progress") => Err(StoreError::Unavailable(format!("transaction {id} is in progress"))),
         other => Err(StoreError::Unknown(format!("transaction {id}: {other:?}"))),
     }
+}
+
+async fn apply_and_tell(connection: &mut AnyConnection, database: Database, lists: &[&List]) -> Result<(), Failure> {
+    apply(connection, database, lists).await?;
+    listen::tell(connection, database, lists).await
 }
 
 /// Do everything these lists want, inside the open transaction: the control row first, then one statement for each kind of

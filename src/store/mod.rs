@@ -15,6 +15,7 @@ mod grants;
 mod group;
 mod idempotency;
 mod leases;
+mod listen;
 mod migrate;
 mod probe;
 mod sealed_deliveries;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use sqlx::AnyPool;
 use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 
 pub use bundles::StoredBundle;
@@ -39,6 +41,7 @@ pub use connect::StoreSettings;
 pub use control::Suspension;
 pub use events::{EventFilter, StoredEvent};
 pub use leases::LeaseFilter;
+pub use listen::{Hint, Hints};
 pub use sealed_deliveries::SealedDelivery;
 pub use signing_keys::SealedKey;
 pub use tasks::TaskFilter;
@@ -147,6 +150,8 @@ struct Inner {
     /// Kept for what ends authority.
     reserved: AnyPool,
     queue: Arc<committer::Queue>,
+    /// How to listen to other replicas, where there can be some.
+    listen: Option<PgConnectOptions>,
 }
 
 impl Store {
@@ -162,8 +167,9 @@ impl Store {
         let mode = if settings.migrate { migrate::Mode::Apply } else { migrate::Mode::Check };
         migrate::migrate(&mut writer, target.database(), mode).await?;
         let (readers, reserved) = target.readers().await?;
+        let listen = target.listen.clone();
         let queue = committer::start(target, writer);
-        Ok(Self { inner: Arc::new(Inner { readers, reserved, queue }), lane: Lane::Common })
+        Ok(Self { inner: Arc::new(Inner { readers, reserved, queue, listen }), lane: Lane::Common })
     }
 
     /// Bring the schema up to date and leave; the names of the migrations that were applied.
@@ -182,6 +188,12 @@ impl Store {
     #[must_use]
     pub fn ending(&self) -> Self {
         Self { inner: Arc::clone(&self.inner), lane: Lane::Ending }
+    }
+
+    /// What other replicas do, said by them: for listening to, where the database has such a thing.
+    #[must_use]
+    pub fn hints(&self) -> Option<Hints> {
+        self.inner.listen.clone().map(Hints::new)
     }
 
     /// Begin a list of changes; the name is for logs.

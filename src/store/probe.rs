@@ -1,8 +1,9 @@
 //! The probe: one row that exists to be written, so that readiness can ask whether anything can.
 
-use super::codec::grouped;
+use super::codec::{Database, Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{Store, StoreError};
+use crate::domain::Timestamp;
 
 pub(super) const WRITE: Statement = Statement {
     table: "probe",
@@ -14,7 +15,21 @@ pub(super) const WRITE: Statement = Statement {
     ),
 };
 
+const TIME: &str = "-- probe.time
+    SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS at";
+
 impl Store {
+    /// What the database's own clock says, where it has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn database_time(&self) -> Result<Option<Timestamp>, StoreError> {
+        match self.inner.queue.database {
+            Database::Sqlite => Ok(None),
+            Database::Postgres => self.find(sqlx::query(TIME), |row| Reader::new("clock", row).time("at")).await,
+        }
+    }
+
     /// Write something durably through the committer, as every change is.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::codec::{Columns, Database, Grouped, Rows};
 use super::committer::{Lane, Queue};
+use super::listen::Touched;
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency, leases,
     probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
@@ -103,13 +104,23 @@ pub(super) struct List {
     pub(super) control: Option<Control>,
     pub(super) usage: Vec<UsageChange>,
     pub(super) limits: Vec<UsageLimit>,
+    pub(super) touched: Touched,
     /// Whether it must be a group of its own, because it changes what others of its group expect.
     pub(super) alone: bool,
 }
 
 impl List {
     const fn new(name: &'static str, database: Database) -> Self {
-        Self { name, database, changes: Vec::new(), control: None, usage: Vec::new(), limits: Vec::new(), alone: false }
+        Self {
+            name,
+            database,
+            changes: Vec::new(),
+            control: None,
+            usage: Vec::new(),
+            limits: Vec::new(),
+            touched: Touched { tasks: Vec::new(), control: false },
+            alone: false,
+        }
     }
 
     /// The rows of one kind of change.

@@ -15,7 +15,7 @@ mod seal;
 pub use address::is_public;
 #[cfg(debug_assertions)]
 pub use clock::ShiftedClock;
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, OffsetClock, Reading, SteadyClock, SystemClock};
 pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
 pub use hash::{canonical_json, fingerprint, sha256, sorted_json};
 pub use http::{FetchError, FetchLimits, HttpClient, HttpSetupError, Incoming, Outgoing};

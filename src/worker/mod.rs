@@ -2,8 +2,10 @@
 //! is one code path and it is used all the time, also after a restart.
 
 mod chores;
+mod heed;
 mod lanes;
 mod watch_bundle;
+mod watch_clock;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::{Broker, BrokerError, SweepReport};
 
+pub use heed::heed;
 pub use watch_bundle::BundleWatch;
+pub use watch_clock::ClockWatch;
 
 /// One run of a worker: idempotent, takes no hint, does bounded work.
 #[async_trait]

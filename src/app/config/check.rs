@@ -9,6 +9,8 @@ use super::Config;
 
 /// The fewest characters of a resource server's secret.
 const MIN_SECRET_CHARS: usize = 32;
+/// The longest that a server that was told to stop still serves.
+const MAX_DRAIN_SECONDS: u32 = 60;
 
 impl Config {
     /// Everything about it that must be mended before it may be used; empty when nothing is.
@@ -59,6 +61,12 @@ impl Config {
             && metrics == server.listen
         {
             found.push("server.metrics_listen is the API's own address; give it another port".to_owned());
+        }
+        if server.drain_seconds > MAX_DRAIN_SECONDS {
+            found.push(format!(
+                "server.drain_seconds = {} is more than {MAX_DRAIN_SECONDS}; 5 is usual",
+                server.drain_seconds
+            ));
         }
         if let Some(wide) = server.trusted_proxies.iter().find(|network| network.prefix_len() == 0) {
             found.push(format!(

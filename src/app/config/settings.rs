@@ -68,6 +68,8 @@ pub struct ServerSettings {
     pub metrics_listen: Option<SocketAddr>,
     /// Proxies whose `X-Forwarded-For` is believed, as networks, e.g. `10.0.0.0/8`.
     pub trusted_proxies: Vec<IpNet>,
+    /// For how many seconds it still serves after it was told to stop, so that whoever sends it requests notices: 0 to 60.
+    pub drain_seconds: u32,
     /// The folder for everything the server writes, relative to the configuration's folder.
     pub data_dir: PathBuf,
 }
@@ -81,6 +83,7 @@ impl Default for ServerSettings {
             insecure_loopback: false,
             metrics_listen: None,
             trusted_proxies: Vec::new(),
+            drain_seconds: 5,
             data_dir: PathBuf::from("data"),
         }
     }
@@ -110,11 +113,14 @@ pub struct StoreSection {
     /// Whether the server brings the schema up to date when it starts. When absent: yes for a file, no for PostgreSQL, where
     /// `hallpass migrate` does it once before the replicas start.
     pub migrate: Option<bool>,
+    /// Whether replicas on PostgreSQL tell each other at once what has changed (`LISTEN`/`NOTIFY`). They look for themselves
+    /// every two seconds all the same; switch it off for a connection pooler that does not pass it on.
+    pub listen: bool,
 }
 
 impl Default for StoreSection {
     fn default() -> Self {
-        Self { url: "sqlite:hallpass.db".to_owned(), password: None, read_connections: 4, migrate: None }
+        Self { url: "sqlite:hallpass.db".to_owned(), password: None, read_connections: 4, migrate: None, listen: true }
     }
 }
 

@@ -74,6 +74,11 @@ impl From<BrokerError> for Refusal {
             E::Changed => Self::new(Kind::PolicyChanged, sentence(&said)).after_secs(1),
             // No Retry-After: only an operator can end this, and nobody should try again by themselves.
             E::KillSwitch => Self::new(Kind::KillSwitchActive, stop_with(&sentence(&said))),
+            E::ClockUnsure(_) => {
+                Self::new(Kind::ClockUnsure, "The broker is not sure of the time, so it grants nothing.")
+                    .after_secs(STORE_RETRY_SECS)
+                    .logging(said)
+            }
             E::RateLimited { retry_after_secs } => {
                 Self::new(Kind::RateLimited, sentence(&said)).after_secs(retry_after_secs.max(1))
             }

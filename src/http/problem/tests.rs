@@ -43,6 +43,7 @@ fn every_error() -> Vec<(BrokerError, Kind)> {
         (E::TaskClosed("completed".into()), Kind::TaskClosed),
         (E::Changed, Kind::PolicyChanged),
         (E::KillSwitch, Kind::KillSwitchActive),
+        (E::ClockUnsure(secret()), Kind::ClockUnsure),
         (E::RateLimited { retry_after_secs: 7 }, Kind::RateLimited),
         (E::Overloaded, Kind::Overloaded),
         (MintError::Unavailable(secret()).into(), Kind::BackendUnavailable),

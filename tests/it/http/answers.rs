@@ -35,7 +35,7 @@ async fn a_wait_is_bounded_and_ends_when_the_server_stops() {
     let location = answer.header("location").unwrap().to_owned();
     assert_eq!(location, format!("/v1/tasks/{}", answer.json()["id"].as_str().unwrap()));
     assert_eq!(wire.call(RELEASE_BOT, "GET", &format!("{location}?wait=26"), None).await.status, 400);
-    wire.state.stopping.cancel();
+    wire.state.draining.cancel();
     let held = format!("{location}?wait=25");
     let held = wire.call(RELEASE_BOT, "GET", &held, None);
     let answer = tokio::time::timeout(std::time::Duration::from_secs(10), held).await.unwrap();

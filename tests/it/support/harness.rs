@@ -340,7 +340,7 @@ fn door(broker: &Broker) -> axum::Router {
         public_url: PUBLIC_URL.into(),
         trusted_proxies: Vec::new().into(),
         request_ids: Arc::new(RequestIds::new(&SystemEntropy::default())),
-        stopping: tokio_util::sync::CancellationToken::new(),
+        draining: tokio_util::sync::CancellationToken::new(),
         work: tokio_util::task::TaskTracker::new(),
     })
 }

@@ -74,7 +74,7 @@ impl Wire {
             public_url: PUBLIC_URL.into(),
             trusted_proxies: [].into(),
             request_ids: Arc::new(RequestIds::new(&SystemEntropy::default())),
-            stopping: CancellationToken::new(),
+            draining: CancellationToken::new(),
             work: TaskTracker::new(),
         };
         Self { harness, router: router(state.clone()), state }
