@@ -131,13 +131,13 @@ impl Clock for OffsetClock {
             let whose = if self.readings.is_some() { "the database's" } else { "the machine's" };
             return Some(format!(
                 "{whose} clock went back by {} s, and time does not: check it, then start the broker again",
-                behind / 1000
+                (behind + 500) / 1000
             ));
         }
         let ahead = self.machine.now().as_millis().saturating_sub(self.now().as_millis());
         (self.readings.is_some() && ahead.abs() > TOLERANCE_MILLIS).then(|| {
             let direction = if ahead > 0 { "ahead of" } else { "behind" };
-            format!("the machine's clock is {} s {direction} the database's: set it right", ahead.abs() / 1000)
+            format!("the machine's clock is {} s {direction} the database's: set it right", (ahead.abs() + 500) / 1000)
         })
     }
 }
