@@ -22,6 +22,7 @@ mod kill_run;
 mod minter;
 mod openapi;
 mod policy;
+mod replicas;
 mod simulation;
 mod store;
 mod story;

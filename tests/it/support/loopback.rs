@@ -19,6 +19,9 @@ pub(crate) struct Wire {
 /// An answer, as long as the next request is not sent.
 pub(crate) struct Answer<'w> {
     pub(crate) status: u16,
+    /// Whether the server closes the connection after it.
+    #[allow(dead_code, reason = "the load generator goes on until the end")]
+    pub(crate) last: bool,
     pub(crate) body: &'w [u8],
 }
 
@@ -50,6 +53,7 @@ impl Wire {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let Some(head) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let last = says_close(&self.buffer[..head]);
             let (status, length) = read_head(&self.buffer[..head]).ok_or(io::ErrorKind::InvalidData)?;
             let whole = head + 4 + length;
             if whole > MAX_ANSWER_BYTES {
@@ -60,7 +64,7 @@ impl Wire {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
-            return Ok(Answer { status, body: &self.buffer[head + 4..whole] });
+            return Ok(Answer { status, last, body: &self.buffer[head + 4..whole] });
         }
     }
 }
@@ -75,6 +79,10 @@ fn read_head(head: &[u8]) -> Option<(u16, usize)> {
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
     })?;
     Some((status, length))
+}
+
+fn says_close(head: &[u8]) -> bool {
+    std::str::from_utf8(head).is_ok_and(|head| head.to_ascii_lowercase().contains("\r\nconnection: close"))
 }
 
 /// The bytes of a request with a body of this type.

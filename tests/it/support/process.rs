@@ -76,6 +76,15 @@ impl Stage {
         address
     }
 
+    /// Change the configuration of that name; the text must be there.
+    #[allow(dead_code, reason = "the load generator has no use for it")]
+    pub(crate) fn configure(&self, name: &str, from: &str, to: &str) {
+        let path = self.folder.path().join(format!("{name}.toml"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "`{from}` is not in {name}.toml");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    }
+
     /// Start `hallpass serve` on the folder. Its log is appended to `log` there.
     pub(crate) fn start(&self, executable: &Path) -> Child {
         self.start_with(executable, "hallpass", &[])
@@ -199,6 +208,7 @@ fn configuration(address: SocketAddr, public: SocketAddr, store: Option<&str>) -
 listen = "{address}"
 public_url = "http://{public}"
 insecure_loopback = true
+drain_seconds = 0
 
 [keys]
 kek = {{ file = "kek" }}
