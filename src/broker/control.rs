@@ -140,6 +140,13 @@ impl Broker {
 
     /// At start: the bundle the engine was built with is the one in force.
     pub(super) async fn put_first_bundle_into_force(&self, bundle: &Bundle) -> Result<(), BrokerError> {
+        for _ in 1..super::open_task::MAX_TRIES {
+            match self.record_bundle(bundle, Actor::Broker).await {
+                // Another replica starts at the same moment.
+                Err(BrokerError::Changed) => {}
+                done => return done.map(|_| ()),
+            }
+        }
         self.record_bundle(bundle, Actor::Broker).await.map(|_| ())
     }
 

@@ -12,7 +12,7 @@ use tokio::time::error::Elapsed;
 
 use super::codec::Database;
 use super::connect::Target;
-use super::group::{self, Answers, Attempt};
+use super::group::{self, Answers, Attempt, Mark};
 use super::tx::List;
 use super::{Claim, StoreError, claims, idempotency, sealed_deliveries, tokens_seen, unavailable};
 use crate::domain::{Lease, Name, Timestamp};
@@ -278,8 +278,8 @@ impl Committer {
         let refused = StoreError::Unavailable(error.to_string());
         self.refuse(&mut waiting, &refused);
         let answers = match attempt {
-            Attempt { id: Some(id), answers: Some(answers) } if matches!(error, StoreError::Unknown(_)) => {
-                match self.outcome(&id).await {
+            Attempt { mark: Some(mark), answers: Some(answers) } if matches!(error, StoreError::Unknown(_)) => {
+                match self.outcome(&mark).await {
                     Some(true) => answers,
                     Some(false) => group.iter().map(|_| Err(refused.again())).collect(),
                     None => group.iter().map(|_| Err(error.again())).collect(),
@@ -307,18 +307,17 @@ impl Committer {
     }
 
     /// The commit of a group was not answered: ask the database whether it took place.
-    async fn outcome(&mut self, id: &str) -> Option<bool> {
+    async fn outcome(&mut self, mark: &Mark) -> Option<bool> {
         let mut tries = tokio::time::interval(OUTCOME_EVERY);
         for _ in 0..OUTCOME_TRIES {
             tries.tick().await;
             let Ok(connection) = self.connection().await else { continue };
-            let asked = tokio::time::timeout(GROUP_PATIENCE, group::took_place(connection, id)).await;
+            let asked = tokio::time::timeout(GROUP_PATIENCE, group::took_place(connection, mark)).await;
             match asked {
                 Ok(Ok(took_place)) => {
                     tracing::warn!(took_place, "a commit was not answered; the database was asked about it");
                     return Some(took_place);
                 }
-                Ok(Err(StoreError::Unknown(_))) => break,
                 Ok(Err(_)) | Err(_) => self.drop_connection().await,
             }
         }

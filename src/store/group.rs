@@ -10,6 +10,7 @@ use sqlx::{AnyConnection, Executor as _, Row as _};
 use super::codec::{Database, Rows};
 use super::tx::{Change, Expect, List, Statement};
 use super::{StoreError, control, listen, unavailable, usage};
+use crate::domain::{EventId, TaskId};
 
 /// Why a group was not written.
 #[derive(Debug)]
@@ -58,10 +59,28 @@ pub(super) type Answers = Vec<Result<(), StoreError>>;
 /// What is known of a transaction while it is written, for whoever must find out what became of it.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
-    /// The name by which the database can be asked about it; a file cannot be asked.
-    pub(super) id: Option<String>,
+    /// The event by which a database server can be asked about it; a file cannot be asked.
+    pub(super) mark: Option<Mark>,
     /// The answers if its commit takes place: there from when on the commit is asked for.
     pub(super) answers: Option<Answers>,
+}
+
+/// One audit event of a list: it is in the database if and only if the transaction of its group took place. A transaction's
+/// number would not do: after a crash the server gives those that were never written down to others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) event: EventId,
+    pub(super) task: Option<TaskId>,
+}
+
+/// The mark of those lists that are to be committed; one with a task is found at once.
+fn mark(database: Database, lists: &[&List], answers: &Answers) -> Option<Mark> {
+    let committed = lists.iter().zip(answers).filter(|(_, answer)| answer.is_ok());
+    let marks = || committed.clone().filter_map(|(list, _)| list.mark.as_ref());
+    match database {
+        Database::Sqlite => None,
+        Database::Postgres => marks().find(|mark| mark.task.is_some()).or_else(|| marks().next()).cloned(),
+    }
 }
 
 /// Write a group: an answer for each list.
@@ -88,12 +107,14 @@ async fn write_at_once(
     lists: &[&List],
     attempt: &mut Attempt,
 ) -> Result<Answers, Failure> {
-    attempt.id = begin(connection, database).await.map_err(Failure::OfDatabase)?;
+    begin(connection, database).await.map_err(Failure::OfDatabase)?;
     if let Err(failed) = apply_and_tell(connection, database, lists).await {
         run(connection, "ROLLBACK").await.map_err(Failure::OfDatabase)?;
         return Err(failed);
     }
-    commit(connection, lists.iter().map(|_| Ok(())).collect(), attempt).await.map_err(Failure::OfDatabase)
+    let answers = lists.iter().map(|_| Ok(())).collect();
+    attempt.mark = mark(database, lists, &answers);
+    commit(connection, answers, attempt).await.map_err(Failure::OfDatabase)
 }
 
 /// Each list behind a savepoint of its own, all in one transaction.
@@ -104,7 +125,7 @@ async fn replay(
     attempt: &mut Attempt,
 ) -> Result<Answers, StoreError> {
     let mut answers = Vec::with_capacity(lists.len());
-    attempt.id = begin(connection, database).await?;
+    begin(connection, database).await?;
     for list in lists {
         run(connection, "SAVEPOINT list").await?;
         match apply_and_tell(connection, database, &[*list]).await {
@@ -117,6 +138,7 @@ async fn replay(
         }
         run(connection, "RELEASE SAVEPOINT list").await?;
     }
+    attempt.mark = mark(database, lists, &answers);
     commit(connection, answers, attempt).await
 }
 
@@ -126,21 +148,23 @@ async fn run(connection: &mut AnyConnection, sql: &'static str) -> Result<(), St
 
 /// Take a turn at writing. The number is an arbitrary one that nobody else takes locks by.
 const TAKE_TURN: &str = "-- group.take_turn
-    SELECT CAST(pg_advisory_xact_lock($1) AS TEXT) AS turn, CAST(pg_current_xact_id() AS TEXT) AS id";
+    SELECT CAST(pg_advisory_xact_lock($1) AS TEXT) AS turn";
 const TURN: i64 = 7_311_204_658;
-/// What became of a transaction.
-const OUTCOME: &str = "-- group.outcome
-    SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8)) AS outcome";
+/// Whether an event is there. One without a task is looked for among the newest, which are more than can have been written
+/// since by far.
+const FIND_MARK: &str = "-- group.find_mark
+    SELECT COUNT(*) AS found FROM event WHERE task_id = $1 AND id = $2";
+const FIND_MARK_WITHOUT_TASK: &str = "-- group.find_mark_without_task
+    SELECT COUNT(*) AS found FROM event WHERE id = $1 AND seq > (SELECT MAX(newest.seq) FROM event AS newest) - 2000000";
 
-/// Begin a transaction that has its turn; its name, where it has one.
-pub(super) async fn begin(connection: &mut AnyConnection, database: Database) -> Result<Option<String>, StoreError> {
+/// Begin a transaction that has its turn.
+pub(super) async fn begin(connection: &mut AnyConnection, database: Database) -> Result<(), StoreError> {
     match database {
-        Database::Sqlite => run(connection, "BEGIN IMMEDIATE").await.map(|()| None),
+        Database::Sqlite => run(connection, "BEGIN IMMEDIATE").await,
         Database::Postgres => {
             run(connection, "BEGIN").await?;
             // With a parameter the statement stays prepared.
-            let row = sqlx::query(TAKE_TURN).bind(TURN).fetch_one(connection).await.map_err(unavailable)?;
-            row.try_get("id").map(Some).map_err(unavailable)
+            sqlx::query(TAKE_TURN).bind(TURN).execute(connection).await.map(drop).map_err(unavailable)
         }
     }
 }
@@ -170,22 +194,18 @@ async fn commit(
 /// one that is still under way.
 ///
 /// # Errors
-/// `Unavailable` when the database does not say; `Unknown` when it never will.
-pub(super) async fn took_place(connection: &mut AnyConnection, id: &str) -> Result<bool, StoreError> {
+/// `Unavailable` when the database does not say.
+pub(super) async fn took_place(connection: &mut AnyConnection, mark: &Mark) -> Result<bool, StoreError> {
     begin(connection, Database::Postgres).await?;
-    let asked = sqlx::query(OUTCOME).bind(id.to_owned()).fetch_one(&mut *connection).await;
+    let event = mark.event.to_string();
+    let query = match mark.task {
+        Some(task) => sqlx::query(FIND_MARK).bind(task.to_string()).bind(event),
+        None => sqlx::query(FIND_MARK_WITHOUT_TASK).bind(event),
+    };
+    let found = query.fetch_one(&mut *connection).await.and_then(|row| row.try_get::<i64, _>("found"));
+    let found = found.map_err(unavailable)?;
     run(connection, "ROLLBACK").await?;
-    let row = asked.map_err(|error| match error.as_database_error() {
-        // A server that never heard of it was put in the place of the one that had it.
-        Some(_) => StoreError::Unknown(error.to_string()),
-        None => StoreError::Unavailable(error.to_string()),
-    })?;
-    match row.try_get::<Option<String>, _>("outcome").map_err(unavailable)?.as_deref() {
-        Some("committed") => Ok(true),
-        Some("aborted") => Ok(false),
-        Some("in progress") => Err(StoreError::Unavailable(format!("transaction {id} is in progress"))),
-        other => Err(StoreError::Unknown(format!("transaction {id}: {other:?}"))),
-    }
+    Ok(found > 0)
 }
 
 async fn apply_and_tell(connection: &mut AnyConnection, database: Database, lists: &[&List]) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::codec::{Columns, Database, Grouped, Rows};
 use super::committer::{Lane, Queue};
+use super::group::Mark;
 use super::listen::Touched;
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency, leases,
@@ -105,6 +106,8 @@ pub(super) struct List {
     pub(super) usage: Vec<UsageChange>,
     pub(super) limits: Vec<UsageLimit>,
     pub(super) touched: Touched,
+    /// By which to find out whether it was committed.
+    pub(super) mark: Option<Mark>,
     /// Whether it must be a group of its own, because it changes what others of its group expect.
     pub(super) alone: bool,
 }
@@ -119,6 +122,7 @@ impl List {
             usage: Vec::new(),
             limits: Vec::new(),
             touched: Touched { tasks: Vec::new(), control: false },
+            mark: None,
             alone: false,
         }
     }
@@ -192,6 +196,9 @@ impl Tx {
     pub fn commit(mut self, facts: impl Into<Facts>) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         for event in facts.into().iter() {
             events::push(&mut self.list, event);
+            if self.list.mark.as_ref().is_none_or(|mark| mark.task.is_none()) {
+                self.list.mark = Some(Mark { event: event.id, task: event.subjects.task });
+            }
         }
         self.commit_without_facts()
     }

@@ -50,7 +50,7 @@ async fn connections_that_are_cut_cost_a_moment_and_nothing_that_was_answered() 
                 where datname = current_database() and pid <> pg_backend_pid()";
             shared().query("terminate", all)
         });
-        assert!(cut.await.unwrap().trim().parse::<u32>().unwrap() >= 8, "there was nothing to cut");
+        assert!(cut.await.unwrap().trim().parse::<u32>().unwrap() >= 4, "there was nothing to cut");
     }
     for_a_while(700).await;
     let seen = load.stop().await;
@@ -69,7 +69,7 @@ async fn a_database_without_free_connections_is_named_at_the_start() {
     let status = replicas.ended(0).await;
     assert_eq!(status.code(), Some(1));
     let log = replicas.stage.log();
-    assert!(log.contains("opening the store") && log.contains("too many connections"), "{log}");
+    assert!(log.contains("opening the store") && log.contains("each replica needs 7 of them"), "{log}");
     server.query("narrow", "alter role narrow connection limit 20");
     replicas.spawn(0);
     replicas.ready(0).await;
@@ -101,10 +101,8 @@ async fn ha_03_a_replica_that_stands_still_delays_the_others_briefly_and_deliver
     assert_eq!(late["id"], answer["id"]);
     let count = |answer: &serde_json::Value| answer["credentials"].as_array().unwrap().len();
     assert_eq!((count(&answer), count(&late)), (1, 0), "one key, one delivery");
-    until(PATIENCE, "it grants again", async || {
-        replicas.open(0, ASK).await.is_some_and(|(status, _)| status == 201)
-    })
-    .await;
+    until(PATIENCE, "it grants again", async || replicas.open(0, ASK).await.is_some_and(|(status, _)| status == 201))
+        .await;
     let seen = load.stop().await;
     // The database ends the turn of whoever holds it and does nothing.
     assert!(seen.longest_gap() <= Duration::from_secs(4), "{:?}", seen.longest_gap());

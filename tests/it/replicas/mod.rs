@@ -39,12 +39,8 @@ impl Replicas {
 
     fn on(url: String, count: usize) -> Self {
         let stage = Stage::on(Some(url), 4);
-        let mut replicas = Self {
-            names: vec!["hallpass".to_owned()],
-            addresses: vec![stage.address],
-            brokers: vec![None],
-            stage,
-        };
+        let mut replicas =
+            Self { names: vec!["hallpass".to_owned()], addresses: vec![stage.address], brokers: vec![None], stage };
         for number in 1..count {
             let name = format!("replica-{number}");
             replicas.addresses.push(replicas.stage.add_replica(&name));
