@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Held, READ, WRITE, text};
 use crate::support::harness::{Harness, Options, ask};
 
-const KINDS: &str = "kinds = [\"deploy\"]";
+pub(super) const KINDS: &str = "kinds = [\"deploy\"]";
 
 async fn limited(limits: &str) -> Harness {
     let limits = format!("{KINDS}\nlimits = {{ {limits} }}");

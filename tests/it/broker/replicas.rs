@@ -1,9 +1,14 @@
 //! Two brokers on one database: what one decides binds the other from its commit on, though nobody tells it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use hallpass::store::Hint;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use super::limits::KINDS;
 use super::{API_READ, READ, text};
 use crate::support::harness::{Harness, Options, ask};
 
@@ -130,4 +135,101 @@ async fn two_that_sweep_at_once_end_everything_once() {
     for kind in ["lease.ended", "lease.ending", "task.closed"] {
         assert_eq!(house.events(kind).await.len(), 12, "{kind}");
     }
+}
+
+/// The chores of a replica that nobody tells anything: it looks at the rows, and that is all.
+fn look_without_listening(house: &Harness) -> (CancellationToken, TaskTracker) {
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    hallpass::worker::start(&house.broker, hallpass::worker::Intervals::default(), &stop, &tasks);
+    (stop, tasks)
+}
+
+/// How long it may take until what one replica did counts at one that was not told (HA-07).
+const AT_MOST: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn ha_07_whoever_waits_at_a_replica_that_is_told_nothing_is_answered_all_the_same() {
+    let house = Harness::start().await;
+    let other = house.replica_with(same).await;
+    for settle in ["approve", "revoke"] {
+        let waiting = house.waiting().await;
+        let (path, token) = (format!("/v1/tasks/{}?wait=25", waiting.task), house.agent("release-bot"));
+        let settled = async {
+            // The wait is there before anything happens.
+            let _ = tokio::time::timeout(Duration::from_millis(300), std::future::pending::<()>()).await;
+            match settle {
+                "approve" => drop(house.verdict(&waiting.request, &house.approver(), "approve").await.expect(200)),
+                _ => drop(house.revoke(&json!({ "task": waiting.task })).await),
+            }
+        };
+        let held = async { tokio::time::timeout(AT_MOST, other.get(&path, &token)).await.expect("in time") };
+        let (answer, ()) = tokio::join!(held, settled);
+        let answer = answer.expect(200);
+        assert!(answer["requests"][0]["state"] != "pending", "{settle}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn ha_07_a_kill_switch_a_policy_and_a_suspension_reach_a_replica_that_is_told_nothing() {
+    let mut house = Harness::start().await;
+    let other = house.replica_with(same).await;
+    let (stop, tasks) = look_without_listening(&other);
+    house.change_bundle(forbid_reading).await;
+    let reason = json!({ "reason": "it behaves oddly" });
+    house.post("/v1/agents/release-bot/suspend", &house.operator(), &reason).await.expect(200);
+    house.revoke(&json!({ "kill_switch": "engage" })).await;
+    let knows = async {
+        let mut tries = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            tries.tick().await;
+            let agents = other.get("/v1/agents", &other.operator()).await.expect(200);
+            let suspended = agents["items"].as_array().unwrap().iter().any(|agent| agent["suspended"].is_string());
+            let killed = other.broker.readiness().await.details.contains_key("kill_switch");
+            if suspended && killed && other.broker.bundle().digest() == house.broker.bundle().digest() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(AT_MOST, knows).await.expect("in time");
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test]
+async fn what_one_replica_says_wakes_whoever_waits_at_another() {
+    let house = Harness::start().await;
+    let other = house.replica_with(same).await;
+    let waiting = house.waiting().await;
+    house.verdict(&waiting.request, &house.approver(), "approve").await.expect(200);
+    let fresh = other.waiting().await;
+    let (path, token) = (format!("/v1/tasks/{}?wait=25", fresh.task), house.agent("release-bot"));
+    let hint = Hint { tasks: vec![fresh.task.parse().unwrap()], ..Hint::default() };
+    let hinted = async {
+        let _ = tokio::time::timeout(Duration::from_millis(200), std::future::pending::<()>()).await;
+        other.broker.heed(&hint).await.unwrap();
+    };
+    let held = tokio::time::timeout(Duration::from_millis(1500), other.get(&path, &token));
+    let (answer, ()) = tokio::join!(held, hinted);
+    assert_eq!(answer.expect("before it would look by itself").expect(200)["state"], "open");
+    house.revoke(&json!({ "kill_switch": "engage" })).await;
+    other.broker.heed(&Hint { control: true, ..Hint::default() }).await.unwrap();
+    assert!(other.broker.readiness().await.details.contains_key("kill_switch"));
+}
+
+#[tokio::test]
+async fn an_agents_limits_hold_among_all_replicas() {
+    let options =
+        Options::default().with_change("agents.toml", KINDS, &format!("{KINDS}\nlimits = {{ live_leases = 3 }}"));
+    let house = Harness::with(options).await;
+    let other = house.replica_with(same).await;
+    let (token, body) = (house.agent("release-bot"), ask(API_READ));
+    let calls = (0..12).map(|n| {
+        let replica = if n % 2 == 0 { &house } else { &other };
+        replica.post("/v1/tasks", &token, &body)
+    });
+    let replies = futures_util::future::join_all(calls).await;
+    let granted = replies.iter().filter(|reply| reply.status == 201).count();
+    let refused = replies.iter().filter(|reply| reply.status == 429).count();
+    assert_eq!((granted, refused), (3, 9));
 }

@@ -6,5 +6,6 @@ mod deliveries;
 mod faults;
 mod fixture;
 mod groups;
+mod hints;
 mod migrations;
 mod tls;
