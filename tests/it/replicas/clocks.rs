@@ -137,7 +137,8 @@ async fn clk_02_a_clock_that_jumps_back_by_an_hour_lets_nothing_live_longer() {
     })
     .await;
     let page = replicas.get(0, "/v1/agents/bench-0/events?limit=200").await;
-    let (_, page) = page.unwrap_or_else(|| panic!("no answer: {}", replicas.stage.log()));
+    let (status, page) = page.unwrap_or_else(|| panic!("no answer: {}", replicas.stage.log()));
+    assert_eq!(status, 200, "{page}");
     let times: Vec<&str> =
         page["items"].as_array().unwrap().iter().map(|event| event["event"]["at"].as_str().unwrap()).collect();
     assert!(times.len() > 4 && times.is_sorted(), "{times:?}");

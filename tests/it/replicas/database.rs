@@ -16,7 +16,7 @@ async fn ha_01_a_database_that_crashes_costs_seconds_and_nothing_that_was_answer
     let server = Arc::new(Server::start());
     let replicas = Replicas::start(&server, "ha_01", 3).await;
     let load = Load::start(&replicas);
-    for_a_while(1500).await;
+    load.goes_on(40).await;
     let crashed = Arc::clone(&server);
     tokio::task::spawn_blocking(move || {
         crashed.crash();
@@ -30,7 +30,7 @@ async fn ha_01_a_database_that_crashes_costs_seconds_and_nothing_that_was_answer
         })
         .await;
     }
-    for_a_while(1000).await;
+    load.goes_on(40).await;
     let seen = load.stop().await;
     assert!(seen.longest_gap() <= Duration::from_secs(10), "{:?}", seen.longest_gap());
     assert!(seen.unavailable > 0, "nobody noticed");
@@ -44,7 +44,7 @@ async fn connections_that_are_cut_cost_a_moment_and_nothing_that_was_answered() 
     let replicas = Replicas::start(server, "terminate", 2).await;
     let load = Load::start(&replicas);
     for _ in 0..4 {
-        for_a_while(700).await;
+        load.goes_on(20).await;
         let cut = tokio::task::spawn_blocking(|| {
             let all = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid()";
@@ -52,7 +52,7 @@ async fn connections_that_are_cut_cost_a_moment_and_nothing_that_was_answered() 
         });
         assert!(cut.await.unwrap().trim().parse::<u32>().unwrap() >= 4, "there was nothing to cut");
     }
-    for_a_while(700).await;
+    load.goes_on(20).await;
     let seen = load.stop().await;
     assert!(seen.longest_gap() <= Duration::from_secs(5), "{:?}", seen.longest_gap());
     assert_eq!((seen.cut, seen.refused), (0, 0), "whoever asks is answered");
@@ -80,7 +80,7 @@ async fn ha_03_a_replica_that_stands_still_delays_the_others_briefly_and_deliver
     let server = shared();
     let replicas = Replicas::start(server, "ha_03", 3).await;
     let load = Load::start(&replicas);
-    for_a_while(1000).await;
+    load.goes_on(40).await;
     replicas.signal(0, Signal::STOP);
     // A question with a key to the one that stands still, then the same to another.
     let body = ASK;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -34,20 +36,27 @@ pub(super) struct Seen {
 pub(super) struct Load {
     stop: CancellationToken,
     clients: Vec<tokio::task::JoinHandle<Seen>>,
+    answers: Arc<AtomicUsize>,
     began: Instant,
 }
 
 impl Load {
     pub(super) fn start(replicas: &Replicas) -> Self {
-        let stop = CancellationToken::new();
+        let (stop, answers) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
         let clients = (0..CLIENTS)
             .map(|number| {
                 let agent = replicas.stage.agent(&format!("bench-{}", number % 4));
                 let ask = request("POST", "/v1/tasks", &agent, "application/json", ASK);
-                tokio::spawn(client(number, replicas.addresses.clone(), ask, stop.clone()))
+                tokio::spawn(client(number, replicas.addresses.clone(), ask, stop.clone(), Arc::clone(&answers)))
             })
             .collect();
-        Self { stop, clients, began: Instant::now() }
+        Self { stop, clients, answers, began: Instant::now() }
+    }
+
+    /// Wait until there are so many more answers.
+    pub(super) async fn goes_on(&self, more: usize) {
+        let wanted = self.answers.load(Ordering::Relaxed) + more;
+        super::until(PATIENCE, "clients are answered", async || self.answers.load(Ordering::Relaxed) >= wanted).await;
     }
 
     pub(super) async fn stop(self) -> Seen {
@@ -90,7 +99,13 @@ impl Seen {
     }
 }
 
-async fn client(number: usize, addresses: Vec<SocketAddr>, ask: Vec<u8>, stop: CancellationToken) -> Seen {
+async fn client(
+    number: usize,
+    addresses: Vec<SocketAddr>,
+    ask: Vec<u8>,
+    stop: CancellationToken,
+    answers: Arc<AtomicUsize>,
+) -> Seen {
     let mut seen = Seen::default();
     let mut turn = number;
     let mut wire = None;
@@ -109,7 +124,10 @@ async fn client(number: usize, addresses: Vec<SocketAddr>, ask: Vec<u8>, stop: C
         let stays = match tokio::time::timeout(PATIENCE, Wire::send(open, &ask)).await {
             Ok(Ok(answer)) => {
                 match answer.status {
-                    201 => seen.told.push((super::text(&answer.json()["credentials"][0]["id"]), Instant::now())),
+                    201 => {
+                        seen.told.push((super::text(&answer.json()["credentials"][0]["id"]), Instant::now()));
+                        answers.fetch_add(1, Ordering::Relaxed);
+                    }
                     503 => seen.unavailable += 1,
                     other => seen.wrong.push(format!("{other} {}", String::from_utf8_lossy(answer.body))),
                 }
