@@ -19,8 +19,6 @@ use crate::http::{self, HttpState, RequestIds};
 use crate::store::Hints;
 use crate::worker::{self, BundleWatch, ClockWatch, Intervals};
 
-/// Requests get a second less than everything that is under way, so that connections that stay open are cut off before.
-const LAST_SECOND: Duration = Duration::from_secs(1);
 /// Longest that chores may take to stop, and then the store to close. With the usual drain of 5 s, all is over within 25 s.
 const REST_WITHIN: Duration = Duration::from_secs(3);
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -77,8 +75,7 @@ impl Server {
         };
         let finish_within = seconds(config.intervals.finish_seconds);
         // Nobody balances load over a developer's machine.
-        let drain =
-            if config.dev { Duration::ZERO } else { Duration::from_secs(u64::from(config.server.drain_seconds)) };
+        let drain = if config.dev { Duration::ZERO } else { seconds(config.server.drain_seconds) };
         Ok(Self {
             broker,
             listener,
@@ -126,8 +123,9 @@ impl Server {
             });
         }
         let (work, draining) = (self.state.work.clone(), self.state.draining.clone());
-        let limits =
-            http::Limits { drain_timeout: self.finish_within.saturating_sub(LAST_SECOND), ..http::Limits::default() };
+        // Connections that stay open are cut off a little before the rest is.
+        let answer_within = self.finish_within.saturating_sub(Duration::from_millis(500));
+        let limits = http::Limits { drain_timeout: answer_within, ..http::Limits::default() };
         let serving =
             tokio::spawn(http::serve(self.listener, http::router(self.state), self.tls, limits, stopping.clone()));
         until.await;

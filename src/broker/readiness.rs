@@ -11,8 +11,8 @@ use crate::store::Overdue;
 pub struct Readiness {
     /// Whether it can.
     pub ready: bool,
-    /// `store`, `keys`, `policy`, `clock`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok` or
-    /// what is wrong.
+    /// `store`, `keys`, `policy`, `clock`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok`
+    /// or what is wrong.
     pub details: BTreeMap<String, String>,
 }
 

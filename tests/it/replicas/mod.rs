@@ -70,7 +70,8 @@ impl Replicas {
 
     fn spawn_in(&mut self, number: usize, environment: &[(&str, String)]) {
         let executable = Path::new(env!("CARGO_BIN_EXE_hallpass"));
-        self.brokers[number] = Some(self.stage.start_replica_in(executable, &self.names[number], environment));
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, &**value)).collect();
+        self.brokers[number] = Some(self.stage.start_with(executable, &self.names[number], &environment));
     }
 
     async fn ready(&self, number: usize) {
