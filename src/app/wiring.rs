@@ -26,6 +26,8 @@ const DAY_SECS: u32 = 86_400;
 pub struct World {
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Whether the database's clock is followed, where it has one; not where a clock is bent on purpose.
+    pub follow_database: bool,
     /// The source of randomness.
     pub entropy: Arc<dyn Entropy>,
     /// The sandbox, in `hallpass dev` and in tests only.
@@ -38,9 +40,14 @@ impl Default for World {
         #[cfg(debug_assertions)]
         if let Some(ahead) = super::env::read(super::env::CLOCK_AHEAD_SECS).and_then(|secs| secs.parse().ok()) {
             let clock = Arc::new(crate::sys::ShiftedClock::ahead(ahead));
-            return Self { clock, entropy: Arc::new(SystemEntropy::default()), sandbox: None };
+            return Self { clock, follow_database: false, entropy: Arc::new(SystemEntropy::default()), sandbox: None };
         }
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy::default()), sandbox: None }
+        Self {
+            clock: Arc::new(SystemClock),
+            follow_database: true,
+            entropy: Arc::new(SystemEntropy::default()),
+            sandbox: None,
+        }
     }
 }
 
@@ -61,7 +68,8 @@ pub struct Built {
 pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let bundle = load_bundle(&config.policy.folder)?;
     let store = Store::open(&store_settings(config)?).await.with_context(|| "opening the store")?;
-    let (clock, watch) = clock(&store, world.clock).await.context("reading the database's clock")?;
+    let (clock, watch) =
+        clock(&store, world.clock, world.follow_database).await.context("reading the database's clock")?;
     let hints = store.hints();
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
@@ -116,9 +124,14 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
 const FIRST_READINGS: usize = 3;
 
 /// The broker's clock: the database's where replicas must agree, the machine's otherwise.
-async fn clock(store: &Store, machine: Arc<dyn Clock>) -> anyhow::Result<(Arc<dyn Clock>, Option<ClockWatch>)> {
+async fn clock(
+    store: &Store,
+    machine: Arc<dyn Clock>,
+    follow_database: bool,
+) -> anyhow::Result<(Arc<dyn Clock>, Option<ClockWatch>)> {
     let steady: Arc<dyn Clock> = Arc::new(SteadyClock::default());
-    let Some(first) = ClockWatch::read(store, &*steady).await? else {
+    let first = if follow_database { ClockWatch::read(store, &*steady).await? } else { None };
+    let Some(first) = first else {
         return Ok((Arc::new(OffsetClock::of_machine(machine, steady)), None));
     };
     let clock = Arc::new(OffsetClock::of_database(machine, steady, first));

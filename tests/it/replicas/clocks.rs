@@ -136,7 +136,7 @@ async fn clk_02_a_clock_that_jumps_back_by_an_hour_lets_nothing_live_longer() {
         page.is_some_and(|(_, page)| page["items"].as_array().is_some_and(Vec::is_empty))
     })
     .await;
-    let page = replicas.get(0, "/v1/agents/bench-0/events?limit=200").await;
+    let page = replicas.get(0, "/v1/events?agent=bench-0&limit=200").await;
     let (status, page) = page.unwrap_or_else(|| panic!("no answer: {}", replicas.stage.log()));
     assert_eq!(status, 200, "{page}");
     let times: Vec<&str> =
