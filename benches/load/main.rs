@@ -23,6 +23,7 @@
 #[path = "../../tests/it/support/loopback.rs"]
 mod loopback;
 mod machine;
+mod overload;
 #[path = "../../tests/it/support/postgres.rs"]
 mod postgres;
 #[path = "../../tests/it/support/process.rs"]
@@ -101,8 +102,7 @@ impl Measured {
     }
 
     fn millis_at(&self, share: f64) -> f64 {
-        let at = ((self.waits_us.len() as f64 * share) as usize).min(self.waits_us.len().saturating_sub(1));
-        f64::from(self.waits_us.get(at).copied().unwrap_or(0)) / 1000.0
+        at(&self.waits_us, share)
     }
 
     fn broker_us(&self) -> f64 {
@@ -138,6 +138,10 @@ async fn main() {
     let local = tokio::task::LocalSet::new();
     let run = async {
         for phase in &options.phases {
+            if phase == "o" {
+                overload::report(&stage, &fleet, &options).await;
+                continue;
+            }
             let (what, mut scripts, repeats) = scripts(phase, &stage, &options).await;
             let warm: Vec<_> = scripts.iter_mut().map(warm_up).collect();
             drive(&fleet, warm, Duration::from_secs(2), true).await;
@@ -182,6 +186,12 @@ impl Fleet {
     fn resident_kib(&self) -> u64 {
         self.brokers.iter().map(|broker| resident_kib(broker.id())).sum()
     }
+}
+
+/// The value at a share of sorted ones, in milliseconds.
+fn at(sorted_us: &[u32], share: f64) -> f64 {
+    let place = ((sorted_us.len() as f64 * share) as usize).min(sorted_us.len().saturating_sub(1));
+    f64::from(sorted_us.get(place).copied().unwrap_or(0)) / 1000.0
 }
 
 /// A few requests of a script that are spent before the clock runs.

@@ -60,6 +60,7 @@ impl Server {
             broker: broker.clone(),
             public_url: config.public_url().into(),
             trusted_proxies: config.server.trusted_proxies.clone().into(),
+            admission: Arc::default(),
             request_ids,
             draining: CancellationToken::new(),
             work: TaskTracker::new(),

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
+use crate::broker::BrokerError;
 use crate::sys::Entropy;
 
 use super::HttpState;
@@ -58,9 +59,12 @@ pub(super) async fn frame(State(state): State<Arc<HttpState>>, request: Request,
         traceparent = traceparent(request.headers()),
     );
     async {
-        let mut response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => Refusal::internal("a handler panicked").into_response(),
+        let mut response = match state.admission.admit(&request) {
+            None => Refusal::from(BrokerError::Overloaded).into_response(),
+            Some(_admitted) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+                Ok(response) => response,
+                Err(_) => Refusal::internal("a handler panicked").into_response(),
+            },
         };
         if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
             refusal.record();

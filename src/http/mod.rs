@@ -2,6 +2,7 @@
 //! listed here is refused, and every refusal is a problem document.
 
 mod address;
+mod admission;
 mod agents;
 mod body;
 mod caller;
@@ -35,6 +36,7 @@ use crate::api::{ProblemKind, openapi};
 use crate::broker::{Broker, BrokerError};
 
 pub use address::Peer;
+pub use admission::Admission;
 pub use frame::RequestIds;
 pub use metrics::metrics_router;
 pub use serve::{Limits, serve};
@@ -50,6 +52,8 @@ pub struct HttpState {
     pub public_url: Arc<str>,
     /// Proxies whose `X-Forwarded-For` is believed; none by default.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// How much is worked on at once.
+    pub admission: Arc<Admission>,
     /// Makes request ids.
     pub request_ids: Arc<RequestIds>,
     /// Cancelled when the server is about to stop: it is not ready any more, long polls answer at once, and every answer asks

@@ -337,6 +337,7 @@ fn door(broker: &Broker) -> axum::Router {
         broker: broker.clone(),
         public_url: PUBLIC_URL.into(),
         trusted_proxies: Vec::new().into(),
+        admission: Arc::default(),
         request_ids: Arc::new(RequestIds::new(&SystemEntropy::default())),
         draining: tokio_util::sync::CancellationToken::new(),
         work: tokio_util::task::TaskTracker::new(),

@@ -73,6 +73,7 @@ impl Wire {
             broker: harness.broker.clone(),
             public_url: PUBLIC_URL.into(),
             trusted_proxies: [].into(),
+            admission: Arc::default(),
             request_ids: Arc::new(RequestIds::new(&SystemEntropy::default())),
             draining: CancellationToken::new(),
             work: TaskTracker::new(),

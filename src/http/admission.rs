@@ -1,0 +1,102 @@
+//! How much is worked on at once. What comes on top is refused at once and cheaply, so that those who were let in are answered
+//! in time; what ends authority has room of its own, so that no flood of requests keeps anybody from ending anything.
+
+use axum::http::{Method, Request};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Requests that are worked on at the same time. At the rates of docs/benchmarks.md this many are answered within 100 ms.
+const COMMON: usize = 256;
+/// Of those that end authority or keep it alive.
+const ENDING: usize = 256;
+/// Of those that wait for something to change.
+const WAITING: usize = 1024;
+
+/// Room for requests, by what they are for.
+#[derive(Debug)]
+pub struct Admission {
+    common: Semaphore,
+    ending: Semaphore,
+    waiting: Semaphore,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self { common: Semaphore::new(COMMON), ending: Semaphore::new(ENDING), waiting: Semaphore::new(WAITING) }
+    }
+}
+
+/// Whether a request was let in.
+pub(super) enum Admitted<'a> {
+    /// It needs no room.
+    Freely,
+    /// It was given some until this is dropped.
+    With(#[expect(dead_code, reason = "held, and given back when it is dropped")] SemaphorePermit<'a>),
+}
+
+impl Admission {
+    /// Let a request in, or `None` when there is no room for it.
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Option<Admitted<'_>> {
+        let (method, path) = (request.method(), request.uri().path());
+        if !path.starts_with("/v1/") && !path.starts_with("/oauth/") {
+            return Some(Admitted::Freely);
+        }
+        let waits = method == Method::GET && request.uri().query().is_some_and(|query| query.contains("wait="));
+        let room = if waits {
+            &self.waiting
+        } else if ends_or_keeps_alive(method, path) {
+            &self.ending
+        } else {
+            &self.common
+        };
+        room.try_acquire().ok().map(Admitted::With)
+    }
+}
+
+/// Revocations and the kill switch, the ends of tasks, suspensions, and heartbeats, without which tasks end.
+fn ends_or_keeps_alive(method: &Method, path: &str) -> bool {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    method == Method::POST
+        && (path == "/v1/revocations" || matches!(last, "complete" | "cancel" | "heartbeat" | "suspend"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, uri: &str) -> Request<()> {
+        Request::builder().method(method).uri(uri).body(()).unwrap()
+    }
+
+    #[test]
+    fn load_02_when_there_is_no_room_left_authority_can_still_be_ended_and_health_asked_for() {
+        let admission = Admission::default();
+        let open = request("POST", "/v1/tasks");
+        let admitted: Vec<_> = (0..COMMON).map(|_| admission.admit(&open).unwrap()).collect();
+        assert!(admission.admit(&open).is_none());
+        assert!(admission.admit(&request("GET", "/v1/tasks/tsk_1")).is_none());
+        assert!(admission.admit(&request("POST", "/oauth/introspect")).is_none());
+        for (method, uri) in [
+            ("POST", "/v1/revocations"),
+            ("POST", "/v1/tasks/tsk_1/complete"),
+            ("POST", "/v1/tasks/tsk_1/heartbeat"),
+            ("POST", "/v1/agents/bot/suspend"),
+            ("GET", "/v1/tasks/tsk_1?wait=25"),
+            ("GET", "/readyz"),
+            ("GET", "/.well-known/jwks.json"),
+        ] {
+            assert!(admission.admit(&request(method, uri)).is_some(), "{method} {uri}");
+        }
+        drop(admitted);
+        assert!(admission.admit(&open).is_some());
+    }
+
+    #[test]
+    fn those_who_wait_take_no_room_from_those_who_work() {
+        let admission = Admission::default();
+        let wait = request("GET", "/v1/tasks/tsk_1?wait=25");
+        let waiting: Vec<_> = (0..WAITING).map(|_| admission.admit(&wait).unwrap()).collect();
+        assert!(admission.admit(&wait).is_none());
+        assert!(admission.admit(&request("POST", "/v1/tasks")).is_some());
+        drop(waiting);
+    }
+}
