@@ -37,7 +37,7 @@ impl Broker {
         need("endings_at_start", if catching_up { Err("what is overdue is being ended".to_owned()) } else { Ok(()) });
         match self.store.overdue_endings().await {
             Ok(Overdue { irrevocable: 0, overdue: 0, .. }) => {
-                drop(details.insert("endings".to_owned(), "ok".to_owned()))
+                drop(details.insert("endings".to_owned(), "ok".to_owned()));
             }
             Ok(Overdue { irrevocable, overdue, .. }) => {
                 let state = format!("{overdue} credentials could not be ended yet, {irrevocable} of them irrevocable");

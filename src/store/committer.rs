@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::error::Elapsed;
 
 use super::codec::Database;
 use super::connect::Target;
 use super::group::{self, Answers, Attempt, Mark};
 use super::tx::List;
-use super::{Claim, StoreError, claims, idempotency, sealed_deliveries, tokens_seen, unavailable};
+use super::{Claim, StoreError};
 use crate::domain::{Lease, Name, Timestamp};
 
 /// The most lists that wait.
@@ -30,13 +29,10 @@ const MAX_GROUP_BYTES: usize = 4 << 20;
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server may take for one group; a file takes as long as its disk does.
-const GROUP_PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const GROUP_PATIENCE: Duration = Duration::from_secs(8);
 /// How often, and at which distance, a server is asked what became of a commit that it did not answer.
 const OUTCOME_TRIES: u32 = 20;
 const OUTCOME_EVERY: Duration = Duration::from_millis(500);
-/// How many rows are forgotten at once, and how often in one go.
-const FORGET_ROWS: i64 = 5_000;
-const FORGET_ROUNDS: usize = 20;
 
 /// What the committer is asked for.
 enum Job {
@@ -173,8 +169,9 @@ pub(super) fn start(target: Target, connection: AnyConnection) -> Arc<Queue> {
     Arc::new(Queue { database, jobs: Mutex::new(Some(Lanes { common, ending })), waiting_bytes, task })
 }
 
-struct Committer {
-    target: Target,
+/// The committer itself, on its task.
+pub(super) struct Committer {
+    pub(super) target: Target,
     /// `None` after a failure, until it is opened again.
     connection: Option<AnyConnection>,
     common: mpsc::Receiver<Job>,
@@ -357,7 +354,7 @@ impl Committer {
         }
     }
 
-    async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
+    pub(super) async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
         if self.connection.is_none() {
             self.connection = Some(self.target.writer().await?);
         }
@@ -365,53 +362,12 @@ impl Committer {
     }
 
     /// Close the connection after a failure, which rolls back whatever it had open.
-    async fn drop_connection(&mut self) {
+    pub(super) async fn drop_connection(&mut self) {
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close_hard().await
         {
             tracing::warn!(%error, "a failed connection did not close well");
         }
-    }
-
-    async fn claim(&mut self, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
-        let database = self.target.database();
-        let connection = self.connection().await?;
-        let claimed = tokio::time::timeout(GROUP_PATIENCE, claims::claim(connection, database, claim)).await;
-        self.settle(claimed).await
-    }
-
-    async fn hasten(&mut self, backend: &Name, now: Timestamp) -> Result<u64, StoreError> {
-        let database = self.target.database();
-        let connection = self.connection().await?;
-        let hastened = tokio::time::timeout(GROUP_PATIENCE, claims::hasten(connection, database, backend, now)).await;
-        self.settle(hastened).await
-    }
-
-    /// A statement between groups that fails or is not answered costs its connection, as a group does.
-    async fn settle<T>(&mut self, outcome: Result<Result<T, StoreError>, Elapsed>) -> Result<T, StoreError> {
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(StoreError::Unknown(format!("the database did not answer within {} s", GROUP_PATIENCE.as_secs())))
-        });
-        if outcome.is_err() {
-            self.drop_connection().await;
-        }
-        outcome
-    }
-
-    async fn forget(&mut self, now: Timestamp) -> Result<u64, StoreError> {
-        let connection = self.connection().await?;
-        let mut forgotten = 0_u64;
-        for sql in [tokens_seen::FORGET, idempotency::FORGET, sealed_deliveries::FORGET] {
-            for _ in 0..FORGET_ROUNDS {
-                let query = sqlx::query(sql).bind(now.as_millis()).bind(FORGET_ROWS);
-                let rows = query.execute(&mut *connection).await.map_err(unavailable)?.rows_affected();
-                forgotten = forgotten.saturating_add(rows);
-                if i64::try_from(rows).is_ok_and(|rows| rows < FORGET_ROWS) {
-                    break;
-                }
-            }
-        }
-        Ok(forgotten)
     }
 
     async fn end(mut self) {

@@ -3,6 +3,7 @@
 
 mod access_requests;
 mod approvals;
+mod between;
 mod bundles;
 mod claims;
 mod codec;

@@ -46,7 +46,7 @@ pub struct Intervals {
 impl Default for Intervals {
     /// Endings every second, upkeep every 30 s, looking through the backends every minute.
     fn default() -> Self {
-        Self { ending: Duration::from_secs(1), reconcile: Duration::from_secs(60), upkeep: Duration::from_secs(30) }
+        Self { ending: Duration::from_secs(1), reconcile: Duration::from_mins(1), upkeep: Duration::from_secs(30) }
     }
 }
 

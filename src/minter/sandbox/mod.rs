@@ -1,6 +1,7 @@
 //! Kind `sandbox`: a backend inside the process, for `hallpass dev` and for tests. It remembers what it honours, so that
 //! tests assert on the world and not on calls, and it can be told to fail in the ways real backends do. Production has none.
 
+mod fault;
 mod held;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::json;
 
+pub use fault::{Fault, SandboxCall};
 pub use held::HeldAnswer;
 use held::Late;
 
@@ -20,34 +22,6 @@ use super::{
 };
 use crate::domain::{CatalogueEntry, Digest, Handle, MintPlan, Name, Scope, Timestamp};
 use crate::sys::{Clock, Entropy, ExposeSecret as _, SecretString, canonical_json, fingerprint, sha256};
-
-/// What can be asked of the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SandboxCall {
-    /// Make a credential.
-    Mint,
-    /// Let it work.
-    Activate,
-    /// End it.
-    Revoke,
-    /// Say whether it is honoured.
-    Probe,
-    /// List all.
-    Inventory,
-    /// Remove what a credential left behind.
-    Cleanup,
-}
-
-/// How the backend fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// It does nothing and says no.
-    Refused,
-    /// It does what was asked, and its answer is lost.
-    Unheard,
-    /// It does nothing and does not answer.
-    Unavailable,
-}
 
 /// A credential the sandbox honours.
 #[derive(Debug, Clone, PartialEq, Eq)]

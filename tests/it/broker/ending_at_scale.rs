@@ -8,7 +8,7 @@ use hallpass::domain::{
     Subjects,
 };
 use hallpass::minter::{Fault, SandboxCall};
-use hallpass::store::LeaseFilter;
+use hallpass::store::{LeaseFilter, Store};
 use hallpass::sys::{Clock as _, Ids, SystemEntropy};
 use serde_json::json;
 
@@ -20,6 +20,11 @@ pub(super) fn name(backend: &str) -> Name {
 }
 
 impl Harness {
+    /// A way of its own to the broker's database.
+    pub(super) async fn store(&self) -> Store {
+        Store::open(&crate::support::database::settings(self.dir.path())).await.unwrap()
+    }
+
     pub(super) fn ids(&self) -> Ids {
         Ids::new(self.clock.clone(), std::sync::Arc::new(SystemEntropy::default()))
     }

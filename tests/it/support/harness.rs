@@ -156,8 +156,7 @@ impl Harness {
         self.restart().await;
     }
 
-    /// Another broker on the same files, with a changed bundle, which it puts into force. Neither knows what the other does
-    /// but by the database.
+    /// Another broker on the same files, with a changed bundle, which it puts into force; neither knows of the other.
     pub(crate) async fn replica_with(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
         let mut bundle = self.bundle.clone();
         change(&mut bundle);
@@ -207,11 +206,6 @@ impl Harness {
                 return;
             }
         }
-    }
-
-    /// A way of its own to the broker's database.
-    pub(crate) async fn store(&self) -> Store {
-        Store::open(&super::database::settings(self.dir.path())).await.unwrap()
     }
 
     /// An identity token of an agent's workload, good for five minutes of the test's clock.
