@@ -138,9 +138,10 @@ impl Server {
         stopping.cancel();
         work.close();
         let finishing = async { tokio::join!(serving, work.wait()).0 };
-        match tokio::time::timeout(self.finish_within, finishing).await {
-            Ok(served) => served.context("the listener panicked")?.context("the listener failed")?,
-            Err(_) => tracing::warn!("some work did not finish in time; the sweeps of the next start take it up"),
+        if let Ok(served) = tokio::time::timeout(self.finish_within, finishing).await {
+            served.context("the listener panicked")?.context("the listener failed")?;
+        } else {
+            tracing::warn!("some work did not finish in time; the sweeps of the next start take it up");
         }
         resting.cancel();
         chores.close();

@@ -170,13 +170,15 @@ impl Target {
             .after_connect(move |connection, _| Box::pin(prepare(connection, common, role)))
             .connect_with(self.options.clone())
             .await
-            .map_err(|error| match error {
-                sqlx::Error::PoolTimedOut => StoreError::Unavailable(format!(
+            .map_err(|error| {
+                if !matches!(error, sqlx::Error::PoolTimedOut) {
+                    return unavailable(error);
+                }
+                StoreError::Unavailable(format!(
                     "no further connection within {} s; each replica needs {} of them",
                     CONNECT_TIMEOUT.as_secs(),
                     self.read_connections.saturating_add(3)
-                )),
-                other => unavailable(other),
+                ))
             })
     }
 }

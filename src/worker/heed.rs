@@ -8,7 +8,7 @@ use crate::store::Hints;
 
 /// Heed hints until it is time to stop.
 pub async fn heed(broker: Broker, mut hints: Hints, stopping: CancellationToken) {
-    while let Some(hint) = stopping.run_until_cancelled(hints.next_hint()).await {
+    while let Some(hint) = stopping.run_until_cancelled(Box::pin(hints.next_hint())).await {
         if let Err(error) = broker.heed(&hint).await {
             tracing::warn!(%error, "what another replica said could not be looked up; the next sweep does it");
         }

@@ -111,13 +111,12 @@ async fn client(
     let mut wire = None;
     while !stop.is_cancelled() {
         let Some(open) = wire.as_mut() else {
-            match Wire::connect(addresses[turn % addresses.len()]).await {
-                Ok(new) => wire = Some(new),
-                Err(_) => {
-                    seen.refused += 1;
-                    turn += 1;
-                    let _ = tokio::time::timeout(PAUSE, stop.cancelled()).await;
-                }
+            if let Ok(new) = Wire::connect(addresses[turn % addresses.len()]).await {
+                wire = Some(new);
+            } else {
+                seen.refused += 1;
+                turn += 1;
+                let _ = tokio::time::timeout(PAUSE, stop.cancelled()).await;
             }
             continue;
         };

@@ -1,5 +1,10 @@
 //! Several replicas as processes of their own on a real PostgreSQL: what each must withstand that the others, the database, a
 //! clock or an operator does to it, while clients go on asking.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "how long others take is measured; a test that cannot run says so"
+)]
 
 mod clocks;
 mod database;

@@ -59,7 +59,9 @@ async fn too_much_to_say_is_said_as_anything() {
     let requests: Vec<_> = (0..300).map(|_| f.pending(&task)).collect();
     let mut tx = f.store.begin("ask");
     tx.insert_task(&task);
-    requests.iter().for_each(|request| tx.insert_request(request));
+    for request in &requests {
+        tx.insert_request(request);
+    }
     tx.commit(f.fact()).await.unwrap();
     let mut tx = f.store.begin("withdraw");
     for request in &requests {
