@@ -95,7 +95,7 @@ impl House {
     pub(super) async fn new(minter: Minter) -> Self {
         let outside = Outside::start("sandbox").await;
         let more = format!(
-            "\n[[backends]]\nname = \"sandbox\"\nkind = \"sandbox\"\nurl = \"http://{}/\"\n\n[intervals]\nending_seconds = 1\n",
+            "\n[[backends]]\nname = \"sandbox\"\nkind = \"sandbox\"\ndebris = true\nurl = \"http://{}/\"\n\n[intervals]\nending_seconds = 1\n",
             outside.address
         );
         let stage = Stage::with(None, 1, &more, true);
@@ -139,11 +139,29 @@ impl House {
         let collected = self.call("POST", &path, &agent, Some(&json!({})), "third").await?;
         self.note(&collected.body);
         self.call("POST", &format!("/v1/tasks/{task}/complete"), &agent, Some(&json!({})), "").await?;
+        self.let_one_expire().await?;
         let kill = json!({ "target": { "kill_switch": "engage" }, "reason": "a test" });
         self.call("POST", "/v1/revocations", &operator, Some(&kill), "").await?;
         // What dies off the hot path may take a moment longer.
         for _ in 0..20 {
             self.call("GET", "/v1/leases", &operator, None, "").await?;
+        }
+        Ok(())
+    }
+
+    /// Hold a credential for a second, and wait until a sweep has taken it up.
+    async fn let_one_expire(&mut self) -> Result<(), Dead> {
+        let ask = json!({ "purpose": "read it", "scopes": [self.read_scope()], "ttl_seconds": 1 });
+        let opened = self.call("POST", "/v1/tasks", &self.stage.agent(AGENT), Some(&ask), "").await?;
+        self.note(&opened.body);
+        let path = format!("/v1/leases?task={}", text(&opened.body, "/id"));
+        let mut tries = tokio::time::interval(Duration::from_millis(100));
+        for _ in 0..50 {
+            tries.tick().await;
+            let leases = self.call("GET", &path, &self.stage.operator(), None, "").await?;
+            if leases.body["items"].as_array().into_iter().flatten().all(|lease| lease["state"] == "ended") {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -227,6 +245,10 @@ impl House {
         self.until_ended(None).await?;
         let history = self.history().await?;
         let found = violations(&history, &self.seen, true);
+        let debris = self.outside.sandbox.debris();
+        if !debris.is_empty() {
+            return Err(format!("left behind: {debris:?}"));
+        }
         if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
     }
 

@@ -21,7 +21,8 @@ async fn killed_while(call: SandboxCall, fate: Fate) {
         let agent = house.stage.agent("bench-0");
         let ask = serde_json::json!({ "purpose": "read it", "scopes": [house.read_scope()], "ttl_seconds": 600 });
         let body = if path.is_some() { serde_json::json!({}) } else { ask };
-        let asked = house.call("POST", path.as_deref().unwrap_or("/v1/tasks"), &agent, Some(&body), "first");
+        let key = if path.is_some() { "end" } else { "first" };
+        let asked = house.call("POST", path.as_deref().unwrap_or("/v1/tasks"), &agent, Some(&body), key);
         tokio::select! {
             _ = asked => panic!("it was answered: {}", house.stage.log()),
             () = answer.acted() => {}
