@@ -4,6 +4,7 @@
 //! A debug build only: a release build has no kill points. `KILLPOINT=mint.after_fact cargo test --test it crash::` runs one.
 
 mod drive;
+mod full_disk;
 mod held;
 mod points;
 
