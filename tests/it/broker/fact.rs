@@ -40,7 +40,9 @@ async fn a_new_bundle_that_permits_the_same_lets_a_mint_go_on() {
     let house = Harness::start().await;
     let newer = same_but_newer();
     let digest = newer.digest();
-    let change = async || { house.broker.activate_bundle(newer, Actor::Broker).await.unwrap(); };
+    let change = async || {
+        house.broker.activate_bundle(newer, Actor::Broker).await.unwrap();
+    };
     let task = interrupted(&house, &ask(READ), change).await.expect(201);
     let held = Held::of(&task);
     assert!(house.works(&held.secret));

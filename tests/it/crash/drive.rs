@@ -10,15 +10,15 @@ use hallpass::sys::killpoint::KillPoint;
 use serde_json::{Value, json};
 
 use super::points::{Fate, fate};
+use crate::support::database;
 use crate::support::history::{Delivered, History, Keyed, Observations, violations};
 use crate::support::loopback::{Wire, get};
 use crate::support::outside::Outside;
+use crate::support::postgres;
 use crate::support::process::Stage;
 
-/// Longest wait for an answer, a death or an end.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the broker believes to have been down: past the deadlines of mints and of deliveries.
-pub(super) const DOWN_SECS: &str = "40";
+/// Longest wait for an answer, a death or an end: the deadline of a delivery, and of what may still land after it.
+const PATIENCE: Duration = Duration::from_secs(75);
 /// Who asks.
 const AGENT: &str = "bench-0";
 
@@ -80,7 +80,7 @@ impl Case {
         if status.signal() != Some(6) {
             return Err(format!("it ended with {status} instead of dying at the kill point\n{}", house.stage.log()));
         }
-        let mut broker = house.start(&[("HALLPASS_CLOCK_AHEAD_SECS", DOWN_SECS)]);
+        let mut broker = house.start_later();
         house.stage.ready().await;
         let looked = house.look(fate(self.point, self.minter)).await;
         broker.kill().unwrap();
@@ -98,9 +98,16 @@ impl House {
             "\n[[backends]]\nname = \"sandbox\"\nkind = \"sandbox\"\ndebris = true\nurl = \"http://{}/\"\n\n[intervals]\nending_seconds = 1\n",
             outside.address
         );
-        let stage = Stage::with(None, 1, &more, true);
+        let store = database::is_postgres().then(|| postgres::shared().url(&format!("crash {}", outside.address)));
+        let stage = Stage::with(store, 1, &more, true);
         let owners = BTreeMap::from([(AGENT.to_owned(), "maya".to_owned())]);
         Self { stage, outside, seen: Observations { owners, ..Observations::default() }, minter }
+    }
+
+    /// Start it as if it had been down past the deadlines of mints and of deliveries. With PostgreSQL the time is the database's,
+    /// so those are waited for.
+    pub(super) fn start_later(&self) -> Child {
+        self.start(if database::is_postgres() { &[] } else { &[("HALLPASS_CLOCK_AHEAD_SECS", "40")] })
     }
 
     pub(super) fn start(&self, environment: &[(&str, &str)]) -> Child {

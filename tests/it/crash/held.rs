@@ -2,7 +2,7 @@
 
 use hallpass::minter::SandboxCall;
 
-use super::drive::{DOWN_SECS, House, Minter};
+use super::drive::{House, Minter};
 use super::points::Fate;
 
 /// Kill the broker when the backend has acted on a call of this kind, and look.
@@ -32,7 +32,7 @@ async fn killed_while(call: SandboxCall, fate: Fate) {
     broker.wait().unwrap();
     answer.release();
     assert_eq!(house.outside.sandbox.ever_minted().len(), 1);
-    let mut broker = house.start(&[("HALLPASS_CLOCK_AHEAD_SECS", DOWN_SECS)]);
+    let mut broker = house.start_later();
     house.stage.ready().await;
     let looked = house.look(fate).await;
     broker.kill().unwrap();
