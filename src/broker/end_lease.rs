@@ -243,7 +243,9 @@ impl Broker {
             return Ok(if settled { disabled.held(now.plus_millis(HOLD_MILLIS)) } else { disabled });
         }
         if let Some(minter) = cleanup {
+            crate::sys::killpoint!(EndBeforeCleanup);
             let tidied = tokio::time::timeout(REVOKE_TIMEOUT, minter.cleanup(&lease.handle)).await;
+            crate::sys::killpoint!(EndAfterCleanup);
             let tidied = tidied.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())));
             if let Err(error) = tidied {
                 return self.note_failed(lease.clone(), &error, now, record);

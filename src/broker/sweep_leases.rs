@@ -72,6 +72,9 @@ impl Broker {
         let until = now.plus_millis(CLAIM_MILLIS);
         let claim = Claim { backend: backend.clone(), now, owner: self.replica.clone(), until, limit };
         let claimed = self.endings.claim_due_leases(claim).await?;
+        if !claimed.is_empty() {
+            crate::sys::killpoint!(ClaimAfterCommit);
+        }
         let report =
             SweepReport { done: claimed.len(), more: u32::try_from(claimed.len()).is_ok_and(|count| count >= limit) };
         let (handed_over, claimed): (Vec<Lease>, Vec<Lease>) = claimed

@@ -97,6 +97,14 @@ impl Minter for OutsideSandbox {
         }
     }
 
+    fn needs_cleanup(&self) -> bool {
+        self.inside.needs_cleanup()
+    }
+
+    async fn cleanup(&self, handle: &Handle) -> Result<(), MintError> {
+        self.ask(json!({ "call": "cleanup", "handle": handle })).await.map(drop)
+    }
+
     async fn probe(&self, handle: &Handle) -> Result<Probe, MintError> {
         let answer = self.ask(json!({ "call": "probe", "handle": handle })).await?;
         match answer.get("honoured").and_then(Value::as_bool) {

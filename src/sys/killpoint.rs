@@ -73,6 +73,12 @@ killpoints! {
     EndAfterDisable = "end.after_disable",
     /// What is known of the end is on record.
     EndAfterFact = "end.after_fact",
+    /// The credential is seen not to work, and what it left behind is there.
+    EndBeforeCleanup = "end.before_cleanup",
+    /// What it left behind is removed, and that is not on record.
+    EndAfterCleanup = "end.after_cleanup",
+    /// Due leases are claimed, and nothing has been done about them.
+    ClaimAfterCommit = "claim.after_commit",
     /// The kill switch is about to be committed.
     KillSwitchBeforeCommit = "kill_switch.before_commit",
     /// The kill switch is committed, and nothing has been ended yet.

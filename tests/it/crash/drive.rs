@@ -10,15 +10,15 @@ use hallpass::sys::killpoint::KillPoint;
 use serde_json::{Value, json};
 
 use super::points::{Fate, fate};
+use crate::support::database;
 use crate::support::history::{Delivered, History, Keyed, Observations, violations};
 use crate::support::loopback::{Wire, get};
 use crate::support::outside::Outside;
+use crate::support::postgres;
 use crate::support::process::Stage;
 
-/// Longest wait for an answer, a death or an end.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the broker believes to have been down: past the deadlines of mints and of deliveries.
-pub(super) const DOWN_SECS: &str = "40";
+/// Longest wait for an answer, a death or an end: the deadline of a delivery, and of what may still land after it.
+const PATIENCE: Duration = Duration::from_secs(75);
 /// Who asks.
 const AGENT: &str = "bench-0";
 
@@ -80,7 +80,7 @@ impl Case {
         if status.signal() != Some(6) {
             return Err(format!("it ended with {status} instead of dying at the kill point\n{}", house.stage.log()));
         }
-        let mut broker = house.start(&[("HALLPASS_CLOCK_AHEAD_SECS", DOWN_SECS)]);
+        let mut broker = house.start_later();
         house.stage.ready().await;
         let looked = house.look(fate(self.point, self.minter)).await;
         broker.kill().unwrap();
@@ -95,12 +95,19 @@ impl House {
     pub(super) async fn new(minter: Minter) -> Self {
         let outside = Outside::start("sandbox").await;
         let more = format!(
-            "\n[[backends]]\nname = \"sandbox\"\nkind = \"sandbox\"\nurl = \"http://{}/\"\n\n[intervals]\nending_seconds = 1\n",
+            "\n[[backends]]\nname = \"sandbox\"\nkind = \"sandbox\"\ndebris = true\nurl = \"http://{}/\"\n\n[intervals]\nending_seconds = 1\n",
             outside.address
         );
-        let stage = Stage::with(None, 1, &more, true);
+        let store = database::is_postgres().then(|| postgres::shared().url(&format!("crash {}", outside.address)));
+        let stage = Stage::with(store, 1, &more, true);
         let owners = BTreeMap::from([(AGENT.to_owned(), "maya".to_owned())]);
         Self { stage, outside, seen: Observations { owners, ..Observations::default() }, minter }
+    }
+
+    /// Start it as if it had been down past the deadlines of mints and of deliveries. With PostgreSQL the time is the database's,
+    /// so those are waited for.
+    pub(super) fn start_later(&self) -> Child {
+        self.start(if database::is_postgres() { &[] } else { &[("HALLPASS_CLOCK_AHEAD_SECS", "40")] })
     }
 
     pub(super) fn start(&self, environment: &[(&str, &str)]) -> Child {
@@ -139,11 +146,29 @@ impl House {
         let collected = self.call("POST", &path, &agent, Some(&json!({})), "third").await?;
         self.note(&collected.body);
         self.call("POST", &format!("/v1/tasks/{task}/complete"), &agent, Some(&json!({})), "").await?;
+        self.let_one_expire().await?;
         let kill = json!({ "target": { "kill_switch": "engage" }, "reason": "a test" });
         self.call("POST", "/v1/revocations", &operator, Some(&kill), "").await?;
         // What dies off the hot path may take a moment longer.
         for _ in 0..20 {
             self.call("GET", "/v1/leases", &operator, None, "").await?;
+        }
+        Ok(())
+    }
+
+    /// Hold a credential for a second, and wait until a sweep has taken it up.
+    async fn let_one_expire(&mut self) -> Result<(), Dead> {
+        let ask = json!({ "purpose": "read it", "scopes": [self.read_scope()], "ttl_seconds": 1 });
+        let opened = self.call("POST", "/v1/tasks", &self.stage.agent(AGENT), Some(&ask), "").await?;
+        self.note(&opened.body);
+        let path = format!("/v1/leases?task={}", text(&opened.body, "/id"));
+        let mut tries = tokio::time::interval(Duration::from_millis(100));
+        for _ in 0..50 {
+            tries.tick().await;
+            let leases = self.call("GET", &path, &self.stage.operator(), None, "").await?;
+            if leases.body["items"].as_array().into_iter().flatten().all(|lease| lease["state"] == "ended") {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -227,6 +252,10 @@ impl House {
         self.until_ended(None).await?;
         let history = self.history().await?;
         let found = violations(&history, &self.seen, true);
+        let debris = self.outside.sandbox.debris();
+        if !debris.is_empty() {
+            return Err(format!("left behind: {debris:?}"));
+        }
         if found.is_empty() { Ok(()) } else { Err(found.join("\n")) }
     }
 

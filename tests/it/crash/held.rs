@@ -2,7 +2,7 @@
 
 use hallpass::minter::SandboxCall;
 
-use super::drive::{DOWN_SECS, House, Minter};
+use super::drive::{House, Minter};
 use super::points::Fate;
 
 /// Kill the broker when the backend has acted on a call of this kind, and look.
@@ -21,7 +21,8 @@ async fn killed_while(call: SandboxCall, fate: Fate) {
         let agent = house.stage.agent("bench-0");
         let ask = serde_json::json!({ "purpose": "read it", "scopes": [house.read_scope()], "ttl_seconds": 600 });
         let body = if path.is_some() { serde_json::json!({}) } else { ask };
-        let asked = house.call("POST", path.as_deref().unwrap_or("/v1/tasks"), &agent, Some(&body), "first");
+        let key = if path.is_some() { "end" } else { "first" };
+        let asked = house.call("POST", path.as_deref().unwrap_or("/v1/tasks"), &agent, Some(&body), key);
         tokio::select! {
             _ = asked => panic!("it was answered: {}", house.stage.log()),
             () = answer.acted() => {}
@@ -31,7 +32,7 @@ async fn killed_while(call: SandboxCall, fate: Fate) {
     broker.wait().unwrap();
     answer.release();
     assert_eq!(house.outside.sandbox.ever_minted().len(), 1);
-    let mut broker = house.start(&[("HALLPASS_CLOCK_AHEAD_SECS", DOWN_SECS)]);
+    let mut broker = house.start_later();
     house.stage.ready().await;
     let looked = house.look(fate).await;
     broker.kill().unwrap();

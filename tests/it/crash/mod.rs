@@ -4,6 +4,7 @@
 //! A debug build only: a release build has no kill points. `KILLPOINT=mint.after_fact cargo test --test it crash::` runs one.
 
 mod drive;
+mod full_disk;
 mod held;
 mod points;
 
@@ -12,10 +13,13 @@ use std::collections::BTreeSet;
 use futures_util::StreamExt as _;
 use hallpass::sys::killpoint::KillPoint;
 
+use crate::support::database;
 use drive::{Case, Minter};
 
-/// Cases at a time: each is a broker of its own that mostly waits.
-const AT_A_TIME: usize = 6;
+/// Cases at a time: each is a broker of its own that mostly waits, on PostgreSQL most of all.
+fn at_a_time() -> usize {
+    if database::is_postgres() { 16 } else { 6 }
+}
 
 /// Run some cases, several at a time; every failure is reported.
 async fn run(cases: Vec<Case>) -> BTreeSet<&'static str> {
@@ -24,7 +28,7 @@ async fn run(cases: Vec<Case>) -> BTreeSet<&'static str> {
             let name = case.name();
             async move { (name, tokio::spawn(case.run()).await) }
         })
-        .buffer_unordered(AT_A_TIME)
+        .buffer_unordered(at_a_time())
         .collect::<Vec<_>>()
         .await;
     let mut hit = BTreeSet::new();

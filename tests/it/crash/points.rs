@@ -29,6 +29,12 @@ impl Minter {
                     | KillPoint::MintAfterExternal
                     | KillPoint::MintAfterFact
                     | KillPoint::MintAfterActivate
+                    | KillPoint::EndAfterIntent
+                    | KillPoint::EndAfterDisable
+                    | KillPoint::EndAfterFact
+                    | KillPoint::EndBeforeCleanup
+                    | KillPoint::EndAfterCleanup
+                    | KillPoint::ClaimAfterCommit
             )
     }
 }
@@ -55,6 +61,9 @@ pub(super) fn fate(point: KillPoint, minter: Minter) -> Fate {
         KillPoint::EndAfterIntent
         | KillPoint::EndAfterDisable
         | KillPoint::EndAfterFact
+        | KillPoint::EndBeforeCleanup
+        | KillPoint::EndAfterCleanup
+        | KillPoint::ClaimAfterCommit
         | KillPoint::KillSwitchBeforeCommit
         | KillPoint::KillSwitchAfterCommit => Fate::Completed,
         KillPoint::StoreBeforeCommit | KillPoint::StoreAfterCommit => Fate::Any,

@@ -131,7 +131,13 @@ async fn every_call_may_be_refused_unheard_or_unavailable_in_every_step() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     // Six cells of each step that makes the call: three ways to mint, and every way to end, which also probes.
-    for (call, steps) in [(SandboxCall::Mint, 3), (SandboxCall::Activate, 3), (SandboxCall::Revoke, 8)] {
+    for (call, steps) in [
+        (SandboxCall::Mint, 3),
+        (SandboxCall::Activate, 3),
+        (SandboxCall::Revoke, 8),
+        (SandboxCall::Probe, 8),
+        (SandboxCall::Inventory, 11),
+    ] {
         assert!(made[&call] >= 6 * steps, "{call:?} was made in {} cells: {made:?}", made[&call]);
     }
 }

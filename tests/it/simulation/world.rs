@@ -109,7 +109,9 @@ impl World {
     /// Let the backend and the database fail now and then; what the database refuses, it refuses for one operation.
     async fn go_wrong(&mut self, percent: usize) {
         self.faults.mend().await;
-        for call in [SandboxCall::Mint, SandboxCall::Activate, SandboxCall::Revoke, SandboxCall::Probe] {
+        for call in
+            [SandboxCall::Mint, SandboxCall::Activate, SandboxCall::Revoke, SandboxCall::Probe, SandboxCall::Inventory]
+        {
             if self.dice.percent(percent) {
                 let fault = self.dice.pick(&[Fault::Refused, Fault::Unheard, Fault::Unavailable]);
                 self.trace.push(format!("[the next {call:?} is {fault:?}]"));
@@ -160,6 +162,7 @@ impl World {
         let _ = broker.sweep_leases().await;
         let _ = broker.sweep_requests().await;
         let _ = broker.sweep_policy().await;
+        let _ = broker.sweep_orphans().await;
     }
 
     fn ever_minted(&self) -> BTreeSet<String> {

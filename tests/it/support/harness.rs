@@ -67,13 +67,8 @@ impl Options {
 
 /// The files of the bundle that the project ships, without its golden tests.
 pub(crate) fn shipped_bundle() -> BTreeMap<String, String> {
-    static SHIPPED: std::sync::OnceLock<BTreeMap<String, String>> = std::sync::OnceLock::new();
-    SHIPPED.get_or_init(load_shipped_bundle).clone()
-}
-
-fn load_shipped_bundle() -> BTreeMap<String, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
-    let bundle = Bundle::load(&root).unwrap();
+    static SHIPPED: std::sync::OnceLock<Bundle> = std::sync::OnceLock::new();
+    let bundle = SHIPPED.get_or_init(|| Bundle::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies")).unwrap());
     bundle.files().iter().filter(|(path, _)| !path.starts_with("tests/")).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 

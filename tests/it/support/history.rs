@@ -201,7 +201,7 @@ fn i04_events_are_in_order_and_lives_are_paths(history: &History, found: &mut Ve
             found.push(format!("I4: event {} has the id of another", entry.seq));
         }
         let (lease, kind) = (entry.text("lease"), entry.kind());
-        if lease.is_empty() || kind == "authority.revoked" {
+        if lease.is_empty() || ["authority.revoked", "orphan.revoked"].contains(&kind) {
             continue;
         }
         let state = lives.entry(lease).or_default();

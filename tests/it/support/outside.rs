@@ -38,7 +38,8 @@ impl Outside {
             entropy: Arc::new(SystemEntropy::default()),
             sandbox: Some(Arc::clone(&sandbox)),
         };
-        let settings: BackendSettings = toml::from_str(&format!("name='{backend}'\nkind='sandbox'")).unwrap();
+        let settings: BackendSettings =
+            toml::from_str(&format!("name='{backend}'\nkind='sandbox'\ndebris=true")).unwrap();
         let served = Served { minters: Minters::build(&[settings], &deps).unwrap(), name: backend.parse().unwrap() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -85,6 +86,7 @@ async fn act(served: &Served, question: &Value) -> Result<Value, MintError> {
             Revoked::Gone(proof) => Ok(json!({ "gone": proof })),
             Revoked::EndsBy(by) => panic!("a sandbox ends at once, not by {by}"),
         },
+        "cleanup" => minter.cleanup(&handle).await.map(|()| json!({})),
         "probe" => Ok(json!({ "honoured": minter.probe(&handle).await? == Probe::Honoured })),
         "inventory" => match minter.inventory().await? {
             Inventory::Complete(found) => {
