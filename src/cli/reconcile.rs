@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 
 use super::failure::{Exit, Failure, Outcome};
@@ -18,7 +18,7 @@ const MAX_REASON: usize = 500;
 
 /// What happened.
 #[derive(Debug, Args)]
-#[group(id = "told", required = true, multiple = false, args = ["restored", "complete", "fork"])]
+#[command(group(ArgGroup::new("told").required(true).args(["restored", "complete", "fork"])))]
 pub(crate) struct ReconcileArgs {
     /// It was put back from a backup: whatever came after that is lost. Every task, grant and credential ends
     #[arg(long)]
