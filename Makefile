@@ -1,7 +1,7 @@
 # The table of contents of this repository: what can be done here, one line each. Longer work is in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test house fmt lint docs deny chart bench kill9 kill-replicas tools dev demo clean-tools
+.PHONY: help run check test test-pg house fmt lint docs deny chart bench kill9 kill-replicas tools dev demo clean-tools
 
 help: ## List what can be done here
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ check: ## Everything CI checks, from nothing
 
 test: tools ## All tests
 	cargo test --locked
+
+test-pg: tools ## The tests that need a database, on PostgreSQL, which they start themselves
+	TEST_DATABASE=postgres cargo test --locked --test it -- broker:: store:: story:: http::
 
 house: ## The rules that no compiler checks (tests/house)
 	cargo test --locked --test house

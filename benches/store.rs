@@ -101,7 +101,13 @@ fn list(store: &Store, ids: &Ids, now: Timestamp, agent: &AgentId) -> (hallpass:
     })
     .unwrap();
     let mut tx = store.begin("bench");
-    tx.expect_control(&hallpass::store::Control { kill_epoch: 0, killed: false, bundle: None, agents_epoch: 0 });
+    tx.expect_control(&hallpass::store::Control {
+        kill_epoch: 0,
+        killed: false,
+        bundle: None,
+        agents_epoch: 0,
+        ..Default::default()
+    });
     tx.limit_usage(agent, u32::MAX, u32::MAX);
     tx.insert_task(&task);
     tx.insert_request(&request);

@@ -34,6 +34,9 @@ cargo test --locked --doc
 step tests
 cargo test --locked --lib --bins --tests
 
+step "tests that need a database, on PostgreSQL"
+TEST_DATABASE=postgres cargo test --locked --test it -- broker:: store:: story:: http::
+
 step image
 scripts/image.sh
 

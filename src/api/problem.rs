@@ -141,6 +141,8 @@ problems! {
     StorageUnavailable = "storage-unavailable", 503, RetryLater, "The broker cannot write its records";
     /// A clock is off.
     ClockUnsure = "clock-unsure", 503, RetryLater, "The broker is not sure of the time";
+    /// The database was restored and is not reconciled yet.
+    StoreRestored = "store-restored", 503, RetryLater, "The broker's database was restored and is not reconciled yet";
     /// Too many requests.
     RateLimited = "rate-limited", 429, RetryLater, "Too many requests";
     /// Too much work.

@@ -75,9 +75,11 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
     let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
     let keyring = Arc::new(KeyRing::new(Vec::new()));
+    let deployment = store.lineage().await.context("reading whose database it is")?.deployment;
     let deps = MinterDeps {
         keyring: Arc::clone(&keyring),
         issuer_url: public_url.clone(),
+        deployment: deployment.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&world.entropy),
         sandbox: world.sandbox,
@@ -114,6 +116,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
             operator_per_minute: config.limits.operator_per_minute,
         },
         public_url,
+        deployment,
     })
     .await
     .context("starting the broker")?;
@@ -154,6 +157,8 @@ pub fn store_settings(config: &Config) -> anyhow::Result<StoreSettings> {
         read_connections: section.read_connections,
         migrate: section.migrate.unwrap_or(!section.is_shared()),
         listen: section.listen,
+        exclusive: !section.is_shared(),
+        mark: section.is_shared().then(|| config.server.data_dir.join("history-mark")),
     })
 }
 

@@ -82,6 +82,9 @@ impl Broker {
         }
         let now = self.clock.now();
         let who = format!("{}#{}", identity.issuer(), identity.subject());
+        if self.may_have_been_used(identity, now) {
+            return Err(self.reject("issued_before_restore", Some(&who), address).await);
+        }
         let mut record = Record::new(&self.ids, now, actor);
         let subjects = Subjects { agent: agent.cloned(), ..Subjects::default() };
         record.note(

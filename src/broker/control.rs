@@ -17,14 +17,16 @@ pub(super) struct Standing {
     pub control: Control,
     /// Suspended agents, with the reason.
     pub suspended: BTreeMap<AgentId, String>,
+    /// The deployment the store is of by now, if it is not the one this broker was built for.
+    pub deployment: Option<String>,
 }
 
 impl Broker {
     /// The bundle in force and the control row that names it.
     ///
     /// # Errors
-    /// [`BrokerError::KillSwitch`] while the kill switch is thrown, [`BrokerError::ClockUnsure`] while the time is in doubt:
-    /// everybody who mints asks here first.
+    /// [`BrokerError::KillSwitch`] while the kill switch is thrown, [`BrokerError::ClockUnsure`] while the time is in doubt,
+    /// [`BrokerError::Restored`] while the store is in quarantine: everybody who mints asks here first.
     pub(super) fn standing(&self) -> Result<(Arc<Bundle>, Control), BrokerError> {
         let standing = self.standing.load();
         if standing.control.killed {
@@ -33,6 +35,7 @@ impl Broker {
         if let Some(trouble) = self.clock.trouble() {
             return Err(BrokerError::ClockUnsure(trouble));
         }
+        self.out_of_quarantine()?;
         Ok((self.policy.current(), standing.control.clone()))
     }
 
@@ -57,6 +60,8 @@ impl Broker {
     /// # Errors
     /// When the store does not answer, or the bundle it names is not in it.
     pub async fn look_again(&self) -> Result<(), BrokerError> {
+        let deployment = self.look_at_history().await?;
+        let deployment = Some(deployment).filter(|deployment| *deployment != self.deployment);
         let control = self.store.control().await?;
         if let Some(digest) = control.bundle.filter(|digest| *digest != self.policy.current().digest()) {
             let stored = self.store.find_bundle(digest).await?;
@@ -68,7 +73,7 @@ impl Broker {
         }
         let suspended = self.store.list_suspended().await?;
         let suspended = suspended.into_iter().map(|row| (row.agent, row.reason)).collect();
-        self.standing.store(Arc::new(Standing { control, suspended }));
+        self.standing.store(Arc::new(Standing { control, suspended, deployment }));
         Ok(())
     }
 
@@ -95,6 +100,7 @@ impl Broker {
         match error {
             StoreError::ControlChanged(control) => match self.look_again().await {
                 Ok(()) if control.killed => BrokerError::KillSwitch,
+                Ok(()) if control.quarantine.is_some() => BrokerError::Restored,
                 Ok(()) => BrokerError::Changed,
                 Err(error) => error,
             },

@@ -34,6 +34,7 @@ impl Broker {
             BrokerError::Invalid("`request_digest` is the digest the request was shown with".to_owned())
         })?;
         let reason = ask.reason.as_deref().map(str::parse::<Message>).transpose()?;
+        self.out_of_quarantine()?;
         let bundle = self.policy.current();
         let (request, task) = self.request_and_task(request).await?;
         let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;

@@ -144,7 +144,8 @@ impl Broker {
     /// Have the credentials ended of leases that are on record as `ending`. Bounded in time: what is not begun then, the sweeps
     /// do.
     pub(super) async fn finish_leases(&self, ending: Vec<Lease>, telling: Telling) {
-        if ending.is_empty() {
+        // In quarantine it is for the reconciliation to tell the backends, and in a copy for nobody.
+        if ending.is_empty() || self.quarantine().is_some() {
             return;
         }
         crate::sys::killpoint!(EndAfterIntent);

@@ -122,6 +122,9 @@ pub enum BrokerError {
     /// The time cannot be trusted.
     #[error("the broker is not sure of the time, so it mints nothing: {0}")]
     ClockUnsure(String),
+    /// The database was restored or copied, and nobody has reconciled it yet.
+    #[error("the database was restored and is not reconciled yet: nothing is issued and nothing is ended until it is")]
+    Restored,
     /// The limiter says no.
     #[error("too many requests; try again in {retry_after_secs} s")]
     RateLimited {

@@ -51,6 +51,8 @@ impl Broker {
             && for_this_server
             && lease.is_active(self.clock.now())
             && !standing.control.killed
+            // Whether it was ended after the backup is not known.
+            && self.quarantine().is_none()
             && !standing.suspended.contains_key(&lease.agent);
         if !active {
             return Ok(inactive());

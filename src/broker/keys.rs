@@ -82,7 +82,7 @@ impl Broker {
         Ok(())
     }
 
-    async fn retire_key(&self, kid: &str, now: Timestamp) -> Result<(), BrokerError> {
+    pub(super) async fn retire_key(&self, kid: &str, now: Timestamp) -> Result<(), BrokerError> {
         let rows = self.store.list_signing_keys().await?;
         let Some(row) = rows.into_iter().find(|row| row.kid == kid && row.state == KEPT) else { return Ok(()) };
         let mut record = Record::new(&self.ids, now, Actor::Broker);

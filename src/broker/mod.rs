@@ -27,6 +27,8 @@ mod open_task;
 mod read;
 mod readiness;
 mod reconcile;
+mod reconcile_restored;
+mod restore;
 mod revoke;
 mod sealed;
 mod signals;
@@ -53,6 +55,7 @@ use crate::sys::{Clock, Entropy, Ids};
 pub use error::BrokerError;
 pub use limits::LimitSettings;
 pub use readiness::Readiness;
+pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use sweep::SweepReport;
 
 /// What the broker is built from.
@@ -85,6 +88,8 @@ pub struct Parts {
     pub limits: LimitSettings,
     /// Where the API is reached, without a slash at the end.
     pub public_url: String,
+    /// The deployment that the minters were built for, as the store names it.
+    pub deployment: String,
 }
 
 /// The broker: what the use cases need, built once. Cheap to clone.
@@ -117,6 +122,7 @@ pub struct Inner {
     resource_servers: Vec<(ResourceServer, Digest)>,
     limits: limits::Limits,
     public_url: String,
+    deployment: String,
     standing: ArcSwap<control::Standing>,
     signals: signals::Signals,
     deliveries: deliver::Deliveries,
@@ -167,7 +173,12 @@ impl Broker {
             jwks_max_age_secs: parts.jwks_max_age_secs,
             resource_servers: parts.resource_servers,
             public_url: parts.public_url,
-            standing: ArcSwap::from_pointee(control::Standing { control, suspended: BTreeMap::new() }),
+            deployment: parts.deployment,
+            standing: ArcSwap::from_pointee(control::Standing {
+                control,
+                suspended: BTreeMap::new(),
+                deployment: None,
+            }),
             signals: signals::Signals::default(),
             deliveries: deliver::Deliveries::default(),
             active_keys: Mutex::default(),
@@ -175,6 +186,8 @@ impl Broker {
             killed: Mutex::default(),
             catching_up: AtomicBool::new(false),
         }));
+        // Before anything is written: what is at the other end may be another database.
+        broker.look_at_history().await?;
         broker.put_first_bundle_into_force(&bundle).await?;
         broker.look_again().await?;
         broker.rotate_keys().await?;
@@ -208,6 +221,10 @@ impl Broker {
     /// Write what is still to be written, and close the store.
     pub async fn stop(&self) {
         self.record_deliveries_now().await;
+        // So that whoever starts next knows with what it ended.
+        if let Err(error) = self.store.look_at_history().await {
+            tracing::warn!(%error, "the last event could not be noted");
+        }
         self.store.close().await;
     }
 }

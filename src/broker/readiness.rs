@@ -11,7 +11,7 @@ use crate::store::Overdue;
 pub struct Readiness {
     /// Whether it can.
     pub ready: bool,
-    /// `store`, `keys`, `policy`, `clock`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok`
+    /// `store`, `keys`, `policy`, `clock`, `restore`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok`
     /// or what is wrong.
     pub details: BTreeMap<String, String>,
 }
@@ -33,6 +33,7 @@ impl Broker {
         let same = standing.control.bundle == Some(self.policy.current().digest());
         need("policy", if same { Ok(()) } else { Err("the bundle in force is not loaded".to_owned()) });
         need("clock", self.clock.trouble().map_or(Ok(()), Err));
+        need("restore", self.quarantine().map_or(Ok(()), Err));
         let catching_up = self.catching_up.load(std::sync::atomic::Ordering::Acquire);
         need("endings_at_start", if catching_up { Err("what is overdue is being ended".to_owned()) } else { Ok(()) });
         match self.store.overdue_endings().await {

@@ -25,6 +25,9 @@ impl Broker {
     /// # Errors
     /// What the store says. A backend that does not answer is looked through the next time.
     pub async fn sweep_orphans(&self) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
         let backends = self.minters.iter().filter(|(_, minter)| !minter.is_offline());
         let backends: Vec<_> = backends.map(|(name, minter)| (name.clone(), Arc::clone(minter))).collect();
         let found = futures_util::future::join_all(backends.into_iter().map(|(backend, minter)| async move {
@@ -77,7 +80,12 @@ impl Broker {
     }
 
     /// End an orphan; whether it is gone.
-    async fn end_orphan(&self, backend: &Name, minter: &dyn Minter, orphan: &Found) -> Result<bool, BrokerError> {
+    pub(super) async fn end_orphan(
+        &self,
+        backend: &Name,
+        minter: &dyn Minter,
+        orphan: &Found,
+    ) -> Result<bool, BrokerError> {
         let Some(_turn) = self.bulkheads.of(backend).ending().await else { return Ok(false) };
         let outcome = self.make_gone(minter, &orphan.handle, self.clock.now()).await;
         self.note_call(backend, Call::End, &outcome).await;

@@ -63,6 +63,9 @@ impl Broker {
     /// # Errors
     /// The first that occurred; the other rows were worked on all the same.
     pub async fn sweep_tasks(&self) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
         let now = self.clock.now();
         let due = self.store.list_due_tasks(now, BATCH).await?;
         let count = due.len();
@@ -84,6 +87,9 @@ impl Broker {
     /// # Errors
     /// What the store says.
     pub async fn sweep_requests(&self) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
         let due = self.store.list_due_requests(self.clock.now(), BATCH).await?;
         let count = due.len();
         for request in due {
@@ -114,6 +120,9 @@ impl Broker {
     /// # Errors
     /// What the store says.
     pub async fn sweep_policy(&self) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
         let bundle = self.policy.current();
         let after = {
             let mut checked = self.rechecked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -44,6 +44,9 @@ impl Broker {
     /// # Errors
     /// The first that occurred; the other backends were worked on all the same.
     pub async fn sweep_leases(&self) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
         let backends = self.due_backends().await?;
         let sweeps = backends.into_iter().map(|backend| async move { self.sweep_backend(&backend).await });
         let reports = futures_util::future::join_all(sweeps).await;
@@ -59,6 +62,9 @@ impl Broker {
     /// # Errors
     /// What the store says.
     pub async fn sweep_backend(&self, backend: &Name) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
         let offline = self.minters.find(backend).is_some_and(|minter| minter.is_offline());
         let now = self.clock.now();
         let limit = match self.bulkheads.of(backend).room(now) {
@@ -165,6 +171,9 @@ impl Broker {
     }
 
     pub(super) async fn end_killed(&self, telling: Telling) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
         let control = self.standing.load().control.clone();
         let after = {
             let mut killed = self.killed();

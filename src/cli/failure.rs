@@ -59,6 +59,7 @@ impl Exit {
             | P::KillSwitchActive
             | P::StorageUnavailable
             | P::ClockUnsure
+            | P::StoreRestored
             | P::RateLimited
             | P::Overloaded
             | P::NotFound

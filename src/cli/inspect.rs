@@ -38,6 +38,7 @@ pub(crate) fn minters(config: &Config) -> Result<Minters, String> {
     let deps = MinterDeps {
         keyring: Arc::new(KeyRing::new(Vec::new())),
         issuer_url: config.public_url(),
+        deployment: String::new(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::default()),
         sandbox: config.dev.then(|| Arc::new(SandboxBackend::default())),

@@ -17,6 +17,7 @@ mod lease;
 mod migrate;
 mod output;
 mod policy;
+mod reconcile;
 mod refusal;
 mod revoke;
 mod scope;
@@ -74,6 +75,8 @@ enum Command {
     Serve,
     /// Bring the database's schema up to date, before the replicas of this version start
     Migrate,
+    /// Say what happened to a database that was restored, moved or copied, and let the broker rely on it again
+    Reconcile(reconcile::ReconcileArgs),
     /// Check the configuration
     Config {
         #[command(subcommand)]
@@ -178,6 +181,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Doctor => doctor::run(config.as_deref()).await,
         Command::Serve => serve::run(config.as_deref()).await,
         Command::Migrate => migrate::run(config.as_deref()).await,
+        Command::Reconcile(args) => reconcile::run(args, config.as_deref(), session.output).await,
         Command::Config { command } => config::run(&command, config.as_deref()),
         Command::Policy { command } => policy::run(&command, &session),
         Command::Openapi => output::print(crate::http::openapi_document().trim_end()).map(|()| 0),

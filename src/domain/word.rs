@@ -84,5 +84,7 @@ words! {
         Aborted = "aborted",
         /// Nothing the task asked for was permitted.
         Denied = "denied",
+        /// The database was restored: whether it had been ended since the backup is not known.
+        Restored = "restored",
     }
 }

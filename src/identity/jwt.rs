@@ -63,6 +63,7 @@ pub(super) fn read_claims(token: &PresentedToken, rules: &Rules) -> Result<(Veri
         issuer: Arc::clone(&rules.issuer),
         subject: subject.to_owned(),
         whom: rules.whom,
+        issued_at: times.issued_at(),
         expires_at: times.ends_at(),
         single_use: rules.single_use,
         seen_key: seen_key(token, rules)?,

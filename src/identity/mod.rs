@@ -43,6 +43,7 @@ pub struct VerifiedIdentity {
     pub(in crate::identity) issuer: Arc<str>,
     pub(in crate::identity) subject: String,
     pub(in crate::identity) whom: Audience,
+    pub(in crate::identity) issued_at: Option<Timestamp>,
     pub(in crate::identity) expires_at: Timestamp,
     pub(in crate::identity) single_use: bool,
     pub(in crate::identity) seen_key: Digest,
@@ -74,6 +75,12 @@ impl VerifiedIdentity {
     #[must_use]
     pub const fn expires_at(&self) -> Timestamp {
         self.expires_at
+    }
+
+    /// When the token was issued, if it says so.
+    #[must_use]
+    pub const fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
     }
 
     /// Whether the token may be presented only once.

@@ -19,6 +19,8 @@ pub struct MinterDeps {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// The deployment's mark on what it makes in a backend, by which it leaves alone what another made.
+    pub deployment: String,
     /// The sandbox, where there is one: in `hallpass dev` and in tests.
     pub sandbox: Option<Arc<SandboxBackend>>,
 }

@@ -14,7 +14,7 @@ impl Committer {
     /// Take due leases.
     pub(super) async fn claim(&mut self, claim: &Claim) -> Result<Vec<Lease>, StoreError> {
         let database = self.target.database();
-        let connection = self.connection().await?;
+        let connection = self.accepted_connection().await?;
         let claimed = tokio::time::timeout(GROUP_PATIENCE, claims::claim(connection, database, claim)).await;
         self.settle(claimed).await
     }
@@ -22,7 +22,7 @@ impl Committer {
     /// Let what could not be ended be due now.
     pub(super) async fn hasten(&mut self, backend: &Name, now: Timestamp) -> Result<u64, StoreError> {
         let database = self.target.database();
-        let connection = self.connection().await?;
+        let connection = self.accepted_connection().await?;
         let hastened = tokio::time::timeout(GROUP_PATIENCE, claims::hasten(connection, database, backend, now)).await;
         self.settle(hastened).await
     }
@@ -40,7 +40,7 @@ impl Committer {
 
     /// Forget what is past its time, a bounded number of rows.
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<u64, StoreError> {
-        let connection = self.connection().await?;
+        let connection = self.accepted_connection().await?;
         let mut forgotten = 0_u64;
         for sql in [tokens_seen::FORGET, idempotency::FORGET, sealed_deliveries::FORGET] {
             for _ in 0..FORGET_ROUNDS {

@@ -68,21 +68,26 @@ pub(super) struct Rows {
     database: Database,
     bytes: Vec<u8>,
     count: usize,
+    /// Whether a text has the one character that only one of the databases keeps.
+    nul: bool,
 }
 
 impl Rows {
     /// No rows yet, with room for some.
     pub(super) fn with_room(database: Database, bytes: usize) -> Self {
-        Self { database, bytes: Vec::with_capacity(bytes), count: 0 }
+        Self { database, bytes: Vec::with_capacity(bytes), count: 0, nul: false }
     }
 
     /// Add a row, column by column.
     pub(super) fn row(&mut self, fill: impl FnOnce(&mut Columns<'_>)) {
         match self.database {
-            Database::Sqlite => framed(&mut self.bytes, ARRAY, |bytes| fill(&mut Columns::Binary(bytes))),
+            Database::Sqlite => {
+                let nul = &mut self.nul;
+                framed(&mut self.bytes, ARRAY, |bytes| fill(&mut Columns::Binary { bytes, nul }));
+            }
             Database::Postgres => {
                 self.bytes.extend_from_slice(if self.bytes.is_empty() { b"[" } else { b",[" });
-                fill(&mut Columns::Text { bytes: &mut self.bytes, first: true });
+                fill(&mut Columns::Text { bytes: &mut self.bytes, first: true, nul: &mut self.nul });
                 self.bytes.push(b']');
             }
         }
@@ -92,6 +97,11 @@ impl Rows {
     /// How many rows.
     pub(super) const fn count(&self) -> usize {
         self.count
+    }
+
+    /// Whether a text among them has a NUL, which PostgreSQL does not keep, so that neither does.
+    pub(super) const fn has_nul(&self) -> bool {
+        self.nul
     }
 
     /// How many bytes.
@@ -131,7 +141,7 @@ fn framed(out: &mut Vec<u8>, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&[0xE0 | kind, 0, 0, 0, 0]);
     let start = out.len();
     fill(out);
-    // Rows are bounded far below 4 GiB (`committer::MAX_LIST_BYTES`), so the size always fits.
+    // Rows are bounded far below 4 GiB (`queue::MAX_LIST_BYTES`), so the size always fits.
     let size = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX).to_be_bytes();
     if let Some(slot) = start.checked_sub(4).and_then(|from| out.get_mut(from..start)) {
         slot.copy_from_slice(&size);
@@ -141,25 +151,33 @@ fn framed(out: &mut Vec<u8>, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
 /// The columns of a row being written, in the order its statement reads them.
 pub(super) enum Columns<'a> {
     /// As JSONB.
-    Binary(&'a mut Vec<u8>),
+    Binary {
+        /// What is written.
+        bytes: &'a mut Vec<u8>,
+        /// Whether a text had a NUL.
+        nul: &'a mut bool,
+    },
     /// As JSON text.
     Text {
         /// What is written.
         bytes: &'a mut Vec<u8>,
         /// Whether no column is written yet.
         first: bool,
+        /// Whether a text had a NUL.
+        nul: &'a mut bool,
     },
 }
 
 /// Writes into the middle of a JSON string: what must be escaped is.
-struct Escaped<'a>(&'a mut Vec<u8>);
+struct Escaped<'a>(&'a mut Vec<u8>, &'a mut bool);
 
 impl std::io::Write for Escaped<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         for &byte in bytes {
             match byte {
                 b'"' | b'\\' => self.0.extend_from_slice(&[b'\\', byte]),
-                0..=0x1f => write!(self.0, "\\u{byte:04x}")?,
+                0 => *self.1 = true,
+                1..=0x1f => write!(self.0, "\\u{byte:04x}")?,
                 _ => self.0.push(byte),
             }
         }
@@ -182,11 +200,17 @@ impl Columns<'_> {
     /// A text that `write` writes; writing to a vector cannot fail.
     fn written(&mut self, write: impl FnOnce(&mut dyn std::io::Write)) -> &mut Self {
         match self {
-            Self::Binary(bytes) => framed(bytes, TEXT, |out| write(out)),
-            Self::Text { bytes, first } => {
+            Self::Binary { bytes, nul } => {
+                framed(bytes, TEXT, |out| {
+                    let start = out.len();
+                    write(out);
+                    **nul |= out.iter().skip(start).any(|byte| *byte == 0);
+                });
+            }
+            Self::Text { bytes, first, nul } => {
                 Self::next(bytes, first);
                 bytes.push(b'"');
-                write(&mut Escaped(bytes));
+                write(&mut Escaped(bytes, nul));
                 bytes.push(b'"');
             }
         }
@@ -195,7 +219,7 @@ impl Columns<'_> {
 
     /// A text.
     pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        if let Self::Binary(bytes) = self
+        if let Self::Binary { bytes, nul } = self
             && let Ok(size) = u8::try_from(text.len())
         {
             match size {
@@ -203,6 +227,7 @@ impl Columns<'_> {
                 _ => bytes.extend_from_slice(&[0xC0 | TEXT, size]),
             }
             bytes.extend_from_slice(text.as_bytes());
+            **nul |= text.as_bytes().contains(&0);
             return self;
         }
         self.written(|out| drop(out.write_all(text.as_bytes())))
@@ -239,8 +264,8 @@ impl Columns<'_> {
     /// A whole number.
     pub(super) fn int(&mut self, number: i64) -> &mut Self {
         match self {
-            Self::Binary(bytes) => framed(bytes, INT, |out| drop(write!(out, "{number}"))),
-            Self::Text { bytes, first } => {
+            Self::Binary { bytes, .. } => framed(bytes, INT, |out| drop(write!(out, "{number}"))),
+            Self::Text { bytes, first, .. } => {
                 Self::next(bytes, first);
                 drop(write!(bytes, "{number}"));
             }
@@ -269,8 +294,8 @@ impl Columns<'_> {
     /// NULL.
     pub(super) fn null(&mut self) -> &mut Self {
         match self {
-            Self::Binary(bytes) => bytes.push(NULL),
-            Self::Text { bytes, first } => {
+            Self::Binary { bytes, .. } => bytes.push(NULL),
+            Self::Text { bytes, first, .. } => {
                 Self::next(bytes, first);
                 bytes.extend_from_slice(b"null");
             }

@@ -3,157 +3,34 @@
 //! requests. It never hangs: what it cannot write it answers, and a commit whose outcome is unknown it asks about.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::{AnyConnection, Connection as _, Executor as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::StoreError;
 use super::codec::Database;
 use super::connect::Target;
 use super::group::{self, Answers, Attempt, Mark};
-use super::tx::List;
-use super::{Claim, StoreError};
-use crate::domain::{Lease, Name, Timestamp};
+use super::lineage::{self, Seen};
+use super::queue::{Job, Lanes, Queue, Write};
+use super::tx::{Change, List};
 
 /// The most lists that wait.
 const MAX_WAITING_LISTS: usize = 4096;
-/// The most bytes of lists that wait.
-const MAX_WAITING_BYTES: usize = 32 << 20;
-/// The most bytes one list has.
-const MAX_LIST_BYTES: usize = 16 << 20;
 /// The most lists of a group.
 const MAX_GROUP_LISTS: usize = 256;
 /// The most bytes of a group, unless one list has more.
 const MAX_GROUP_BYTES: usize = 4 << 20;
-/// How long a caller waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a server may take for one group; a file takes as long as its disk does.
 pub(super) const GROUP_PATIENCE: Duration = Duration::from_secs(8);
 /// How often, and at which distance, a server is asked what became of a commit that it did not answer.
 const OUTCOME_TRIES: u32 = 20;
 const OUTCOME_EVERY: Duration = Duration::from_millis(500);
 
-/// What the committer is asked for.
-enum Job {
-    Write(Write),
-    Forget(Timestamp, oneshot::Sender<Result<u64, StoreError>>),
-    Claim(Claim, oneshot::Sender<Result<Vec<Lease>, StoreError>>),
-    Hasten(Name, Timestamp, oneshot::Sender<Result<u64, StoreError>>),
-}
-
-struct Write {
-    list: List,
-    size: usize,
-    answer: oneshot::Sender<Result<(), StoreError>>,
-}
-
-/// Which way a list takes to the committer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// What everybody wants.
-    Common,
-    /// What ends authority: it has a queue of its own that is emptied first, so that no flood of requests delays it.
-    Ending,
-}
-
-/// The senders of both lanes.
-struct Lanes {
-    common: mpsc::Sender<Job>,
-    ending: mpsc::Sender<Job>,
-}
-
-/// The way to the committer.
-pub(super) struct Queue {
-    /// Which database it writes to.
-    pub(super) database: Database,
-    /// `None` once the store is closed.
-    jobs: Mutex<Option<Lanes>>,
-    waiting_bytes: Arc<AtomicUsize>,
-    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
-}
-
-/// An answer that is on its way.
-pub(super) struct Answer<T>(oneshot::Receiver<Result<T, StoreError>>);
-
-impl<T> Answer<T> {
-    /// Wait for it, with a bound.
-    pub(super) async fn wait(self) -> Result<T, StoreError> {
-        match tokio::time::timeout(PATIENCE, self.0).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(StoreError::Unknown("the committer ended before it answered".to_owned())),
-            Err(_) => Err(StoreError::Unknown(format!("no answer within {} s", PATIENCE.as_secs()))),
-        }
-    }
-}
-
-impl Queue {
-    /// Hand over a list.
-    pub(super) fn send(&self, lane: Lane, list: List) -> Result<Answer<()>, StoreError> {
-        let size = list.size();
-        if size > MAX_LIST_BYTES {
-            return Err(StoreError::Unavailable(format!("`{}` writes {size} bytes at once, too many", list.name)));
-        }
-        let waiting = self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
-        let (answer, receiver) = oneshot::channel();
-        let sent = if waiting > MAX_WAITING_BYTES && lane == Lane::Common {
-            Err(StoreError::Unavailable("too many changes wait to be written".to_owned()))
-        } else {
-            self.push(lane, Job::Write(Write { list, size, answer }))
-        };
-        if sent.is_err() {
-            self.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
-        }
-        sent.map(|()| Answer(receiver))
-    }
-
-    /// Ask to forget what is past its time.
-    pub(super) fn forget(&self, now: Timestamp) -> Result<Answer<u64>, StoreError> {
-        let (answer, receiver) = oneshot::channel();
-        self.push(Lane::Common, Job::Forget(now, answer)).map(|()| Answer(receiver))
-    }
-
-    /// Ask for leases that are due.
-    pub(super) fn claim(&self, claim: Claim) -> Result<Answer<Vec<Lease>>, StoreError> {
-        let (answer, receiver) = oneshot::channel();
-        self.push(Lane::Ending, Job::Claim(claim, answer)).map(|()| Answer(receiver))
-    }
-
-    /// Ask that what could not be ended is due now.
-    pub(super) fn hasten(&self, backend: Name, now: Timestamp) -> Result<Answer<u64>, StoreError> {
-        let (answer, receiver) = oneshot::channel();
-        self.push(Lane::Ending, Job::Hasten(backend, now, answer)).map(|()| Answer(receiver))
-    }
-
-    fn push(&self, lane: Lane, job: Job) -> Result<(), StoreError> {
-        let lanes = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let lanes = lanes.as_ref().ok_or_else(|| StoreError::Unavailable("the store is closed".to_owned()))?;
-        let jobs = match lane {
-            Lane::Common => &lanes.common,
-            Lane::Ending => &lanes.ending,
-        };
-        jobs.try_send(job).map_err(|error| {
-            StoreError::Unavailable(match error {
-                mpsc::error::TrySendError::Full(_) => "too many changes wait to be written".to_owned(),
-                mpsc::error::TrySendError::Closed(_) => "the committer has ended".to_owned(),
-            })
-        })
-    }
-
-    /// Take no more, and wait until what was taken is written and the connection is closed.
-    pub(super) async fn close(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the committer did not end well");
-        }
-    }
-}
-
 /// Start the committer on the present runtime.
-pub(super) fn start(target: Target, connection: AnyConnection) -> Arc<Queue> {
+pub(super) fn start(target: Target, connection: AnyConnection, accepted: bool, history: Arc<Seen>) -> Arc<Queue> {
     let (common, common_jobs) = mpsc::channel(MAX_WAITING_LISTS);
     let (ending, ending_jobs) = mpsc::channel(MAX_WAITING_LISTS);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -161,6 +38,8 @@ pub(super) fn start(target: Target, connection: AnyConnection) -> Arc<Queue> {
     let committer = Committer {
         target,
         connection: Some(connection),
+        accepted,
+        history,
         common: common_jobs,
         ending: ending_jobs,
         waiting_bytes: Arc::clone(&waiting_bytes),
@@ -169,11 +48,20 @@ pub(super) fn start(target: Target, connection: AnyConnection) -> Arc<Queue> {
     Arc::new(Queue { database, jobs: Mutex::new(Some(Lanes { common, ending })), waiting_bytes, task })
 }
 
+fn not_accepted() -> StoreError {
+    let why = "the database was restored, copied or replaced; nothing is written until that is on record";
+    StoreError::Unavailable(why.to_owned())
+}
+
 /// The committer itself, on its task.
 pub(super) struct Committer {
     pub(super) target: Target,
     /// `None` after a failure, until it is opened again.
     connection: Option<AnyConnection>,
+    /// Whether the database at the other end is the one that was relied on; otherwise only a list that says what it is may be
+    /// written.
+    accepted: bool,
+    history: Arc<Seen>,
     common: mpsc::Receiver<Job>,
     ending: mpsc::Receiver<Job>,
     waiting_bytes: Arc<AtomicUsize>,
@@ -260,6 +148,12 @@ impl Committer {
         if group.is_empty() {
             return Ok(());
         }
+        let begins_epoch = group.iter().all(|write| write.list.rows(Change::LineageSet).is_some());
+        if !begins_epoch && !self.is_accepted().await? {
+            let answers = group.iter().map(|_| Err(not_accepted())).collect();
+            self.answer_all(group, answers);
+            return Ok(());
+        }
         let lists: Vec<&List> = group.iter().map(|write| &write.list).collect();
         let mut attempt = Attempt::default();
         let error = match self.try_write(&lists, &mut attempt).await {
@@ -308,6 +202,11 @@ impl Committer {
         let mut tries = tokio::time::interval(OUTCOME_EVERY);
         for _ in 0..OUTCOME_TRIES {
             tries.tick().await;
+            let Ok(_) = self.connection().await else { continue };
+            if !self.accepted {
+                // Another server gives the same name to another transaction.
+                break;
+            }
             let Ok(connection) = self.connection().await else { continue };
             let asked = tokio::time::timeout(GROUP_PATIENCE, group::took_place(connection, mark)).await;
             match asked {
@@ -327,6 +226,10 @@ impl Committer {
     }
 
     fn answer_all(&self, group: &mut Vec<Write>, answers: Answers) {
+        let written = group.iter().zip(&answers).rev().find(|(_, answer)| answer.is_ok());
+        if let Some(event) = written.and_then(|(write, _)| write.list.last_event) {
+            self.history.wrote(event);
+        }
         for (write, answer) in group.drain(..).zip(answers) {
             self.answer(write, answer);
         }
@@ -356,9 +259,26 @@ impl Committer {
 
     pub(super) async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
         if self.connection.is_none() {
-            self.connection = Some(self.target.writer().await?);
+            let mut connection = self.target.writer().await?;
+            self.accepted = lineage::is_accepted(&mut connection, &self.target).await?;
+            self.connection = Some(connection);
         }
         self.connection.as_mut().ok_or_else(|| StoreError::Unavailable("no connection".to_owned()))
+    }
+
+    /// Whether the database is the one that was relied on, or is known to be another by now.
+    async fn is_accepted(&mut self) -> Result<bool, StoreError> {
+        self.connection().await?;
+        if !self.accepted
+            && let Some(connection) = &mut self.connection
+        {
+            self.accepted = lineage::is_accepted(connection, &self.target).await?;
+        }
+        Ok(self.accepted)
+    }
+
+    pub(super) async fn accepted_connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
+        if self.is_accepted().await? { self.connection().await } else { Err(not_accepted()) }
     }
 
     /// Close the connection after a failure, which rolls back whatever it had open.

@@ -1,7 +1,7 @@
 //! From a URL to connections that keep their promises: full durability is set and read back, because neither database has to
 //! have it and a driver that drops a setting says nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executo
 use url::Url;
 
 use super::codec::Database;
+use super::lock::{FileLock, refuse_readable_by_others};
 use super::{StoreError, unavailable};
 use crate::sys::{ExposeSecret as _, SecretString};
 
@@ -27,13 +28,19 @@ pub struct StoreSettings {
     pub migrate: bool,
     /// Whether to listen to other replicas, where the database can tell them; otherwise what they do is only looked up.
     pub listen: bool,
+    /// Whether a file is to be this process's alone while it is open; a server is shared.
+    pub exclusive: bool,
+    /// Where to note which event was seen last, so that a database that was put back is noticed after a restart. A file's
+    /// mark is next to it unless told; without a place for it, a server's mark is kept in memory only.
+    pub mark: Option<PathBuf>,
 }
 
 impl StoreSettings {
     /// The settings for a URL: four connections for reading, and the schema is brought up to date.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), password: None, read_connections: 4, migrate: true, listen: true }
+        let (exclusive, mark) = (false, None);
+        Self { url: url.into(), password: None, read_connections: 4, migrate: true, listen: true, exclusive, mark }
     }
 }
 
@@ -72,6 +79,8 @@ pub(super) struct Target {
     /// The file, where it is one.
     path: Option<PathBuf>,
     read_connections: u32,
+    exclusive: bool,
+    mark: Option<PathBuf>,
 }
 
 impl Target {
@@ -86,7 +95,8 @@ impl Target {
             let listen = <PgConnectOptions as sqlx::ConnectOptions>::from_url(&url).map_err(unavailable)?;
             let listen = settings.listen.then(|| listen.disable_statement_logging());
             let options = options.disable_statement_logging();
-            return Ok(Self { options, listen, path: None, read_connections });
+            let mark = settings.mark.clone();
+            return Ok(Self { options, listen, path: None, read_connections, exclusive: false, mark });
         }
         let refuse = |why: &str| StoreError::Unavailable(format!("`{}`: {why}", settings.url));
         let path = settings
@@ -104,7 +114,9 @@ impl Target {
         }
         let options: AnyConnectOptions = settings.url.parse().map_err(unavailable)?;
         let options = options.disable_statement_logging();
-        Ok(Self { options, listen: None, path: Some(path.into()), read_connections })
+        let mark = settings.mark.clone().unwrap_or_else(|| format!("{path}-mark").into());
+        let (path, mark) = (Some(path.into()), Some(mark));
+        Ok(Self { options, listen: None, path, read_connections, exclusive: settings.exclusive, mark })
     }
 
     /// Which database it is.
@@ -124,10 +136,26 @@ impl Target {
                 let folder = std::fs::File::open(folder.unwrap_or_else(|| ".".as_ref()));
                 file.sync_all().and(folder).and_then(|folder| folder.sync_all())
             }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return refuse_readable_by_others(path),
             Err(error) => Err(error),
         }
         .map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+    }
+
+    /// Take the file for this process alone, if it is to be so.
+    pub(super) fn lock(&self) -> Result<Option<FileLock>, StoreError> {
+        let path = self.path.as_ref().filter(|_| self.exclusive);
+        path.map(|path| FileLock::take(path)).transpose()
+    }
+
+    /// The file, where it is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Where the last event that was seen is noted.
+    pub(super) fn mark(&self) -> Option<&Path> {
+        self.mark.as_deref()
     }
 
     /// The connection that writes.
@@ -227,6 +255,12 @@ async fn check_postgres(connection: &mut AnyConnection) -> Result<(), StoreError
     let encoding: String = ask(connection, "SHOW server_encoding").await?;
     if encoding != "UTF8" {
         return Err(StoreError::Unavailable(format!("the database's encoding is {encoding}; make one with UTF8")));
+    }
+    let read_only: String = ask(connection, "SHOW transaction_read_only").await?;
+    if read_only != "off" {
+        return Err(StoreError::Unavailable(
+            "PostgreSQL is read-only: a standby, or set so; connect to the primary".to_owned(),
+        ));
     }
     for (name, show) in DURABLE {
         let set: String = ask(connection, show).await?;

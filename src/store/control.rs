@@ -11,7 +11,7 @@ use crate::domain::{AgentId, Timestamp};
 
 const TABLE: &str = "control";
 const FIND: &str = "-- control.find
-    SELECT kill_epoch, kill_switch, bundle, agents_epoch FROM control WHERE id = $1";
+    SELECT kill_epoch, kill_switch, bundle, agents_epoch, restore_epoch, quarantine, tokens_from FROM control WHERE id = $1";
 
 pub(super) const SET: Statement = Statement {
     table: TABLE,
@@ -19,11 +19,15 @@ pub(super) const SET: Statement = Statement {
     sql: grouped!(
         "-- control.set
         UPDATE control SET kill_epoch = CAST(v.value->>0 AS BIGINT), kill_switch = v.value->>1, bundle = v.value->>2,
-            agents_epoch = CAST(v.value->>3 AS BIGINT)
+            agents_epoch = CAST(v.value->>3 AS BIGINT), restore_epoch = CAST(v.value->>4 AS BIGINT),
+            quarantine = v.value->>5, tokens_from = CAST(v.value->>6 AS BIGINT)
         FROM ",
-        " WHERE control.id = 1 AND control.kill_epoch = CAST(v.value->>4 AS BIGINT)
-            AND control.kill_switch = v.value->>5 AND COALESCE(control.bundle, '') = COALESCE(v.value->>6, '')
-            AND control.agents_epoch = CAST(v.value->>7 AS BIGINT)"
+        " WHERE control.id = 1 AND control.kill_epoch = CAST(v.value->>7 AS BIGINT)
+            AND control.kill_switch = v.value->>8 AND COALESCE(control.bundle, '') = COALESCE(v.value->>9, '')
+            AND control.agents_epoch = CAST(v.value->>10 AS BIGINT)
+            AND control.restore_epoch = CAST(v.value->>11 AS BIGINT)
+            AND COALESCE(control.quarantine, '') = COALESCE(v.value->>12, '')
+            AND control.tokens_from = CAST(v.value->>13 AS BIGINT)"
     ),
 };
 
@@ -77,7 +81,7 @@ const fn word(killed: bool) -> &'static str {
 impl Tx {
     /// Commit only if the control row is as it was seen.
     pub fn expect_control(&mut self, seen: &Control) {
-        self.list.control = Some(seen.clone());
+        self.list.control = Some(Box::new(seen.clone()));
     }
 
     /// Change the control row if it is still as `before` says.
@@ -87,6 +91,7 @@ impl Tx {
         self.list.push(Change::ControlSet, |row| {
             for side in [after, before] {
                 row.int(side.kill_epoch).text(word(side.killed)).maybe_show(side.bundle).int(side.agents_epoch);
+                row.int(side.restore_epoch).maybe_text(side.quarantine.as_deref()).int(side.tokens_from_millis);
             }
         });
     }
@@ -163,6 +168,9 @@ fn read(row: &AnyRow) -> Result<Control, StoreError> {
         },
         bundle: row.maybe_parse("bundle")?,
         agents_epoch: row.int("agents_epoch")?,
+        restore_epoch: row.int("restore_epoch")?,
+        quarantine: row.maybe_text("quarantine")?.map(str::to_owned),
+        tokens_from_millis: row.int("tokens_from")?,
     })
 }
 

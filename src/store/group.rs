@@ -218,7 +218,7 @@ async fn apply_and_tell(connection: &mut AnyConnection, database: Database, list
 async fn apply(connection: &mut AnyConnection, database: Database, lists: &[&List]) -> Result<(), Failure> {
     if lists.iter().any(|list| list.control.is_some()) {
         let present = control::read_for_group(connection).await?;
-        if lists.iter().filter_map(|list| list.control.as_ref()).any(|expected| *expected != present) {
+        if lists.iter().filter_map(|list| list.control.as_ref()).any(|expected| **expected != present) {
             return Err(Failure::OfList(StoreError::ControlChanged(present)));
         }
     }

@@ -262,6 +262,16 @@ impl Store {
             .bind(page(limit));
         self.list(query, read).await
     }
+
+    /// Leases that have not ended, in order of id, after one, at most `limit` (and 1,000).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_unended_leases(&self, after: Option<LeaseId>, limit: u32) -> Result<Vec<Lease>, StoreError> {
+        let sql = select!("leases.list_unended", "WHERE due_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2");
+        let query = sqlx::query(sql).bind(after.map_or_else(String::new, |id| id.to_string())).bind(page(limit));
+        self.list(query, read).await
+    }
 }
 
 fn read_state(row: Reader<'_>) -> Result<LeaseState, StoreError> {

@@ -16,9 +16,12 @@ mod grants;
 mod group;
 mod idempotency;
 mod leases;
+mod lineage;
 mod listen;
+mod lock;
 mod migrate;
 mod probe;
+mod queue;
 mod sealed_deliveries;
 mod signing_keys;
 mod tasks;
@@ -42,17 +45,18 @@ pub use connect::StoreSettings;
 pub use control::Suspension;
 pub use events::{EventFilter, StoredEvent};
 pub use leases::LeaseFilter;
+pub use lineage::{History, Lineage};
 pub use listen::{Hint, Hints};
 pub use sealed_deliveries::SealedDelivery;
 pub use signing_keys::SealedKey;
 pub use tasks::TaskFilter;
 pub use tx::Tx;
 
-use committer::Lane;
+use queue::Lane;
 
 use crate::domain::{Digest, Timestamp};
 /// The control row: read with each group of changes that mints, changed by the kill switch and by policy activation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Control {
     /// Grows with each throw of the kill switch, and with each release.
     pub kill_epoch: i64,
@@ -62,6 +66,12 @@ pub struct Control {
     pub bundle: Option<Digest>,
     /// Grows whenever an agent is suspended or resumed.
     pub agents_epoch: i64,
+    /// Grows whenever the database was found to be restored, copied or moved, and with each reconciliation.
+    pub restore_epoch: i64,
+    /// Why nothing is issued and nothing is ended, if so: the database was restored or copied and is not reconciled yet.
+    pub quarantine: Option<String>,
+    /// Identity tokens of before this moment may have been used, though their marks are lost, in milliseconds since 1970.
+    pub tokens_from_millis: i64,
 }
 
 /// What went wrong, named for what the caller can do.
@@ -150,9 +160,13 @@ struct Inner {
     readers: AnyPool,
     /// Kept for what ends authority.
     reserved: AnyPool,
-    queue: Arc<committer::Queue>,
+    queue: Arc<queue::Queue>,
     /// How to listen to other replicas, where there can be some.
     listen: Option<PgConnectOptions>,
+    target: connect::Target,
+    history: Arc<lineage::Seen>,
+    /// Held while the store is open, where the file is one process's alone.
+    _lock: Option<lock::FileLock>,
 }
 
 impl Store {
@@ -163,14 +177,18 @@ impl Store {
     /// when its schema is not known, or is behind and may not be migrated.
     pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
         let target = connect::Target::new(settings)?;
+        let lock = target.lock()?;
         target.create_file()?;
         let mut writer = target.writer().await?;
         let mode = if settings.migrate { migrate::Mode::Apply } else { migrate::Mode::Check };
         migrate::migrate(&mut writer, target.database(), mode).await?;
+        let accepted = lineage::adopt(&mut writer, &target).await?;
         let (readers, reserved) = target.readers().await?;
         let listen = target.listen.clone();
-        let queue = committer::start(target, writer);
-        Ok(Self { inner: Arc::new(Inner { readers, reserved, queue, listen }), lane: Lane::Common })
+        let history = Arc::new(lineage::Seen::load(target.mark())?);
+        let queue = committer::start(target.clone(), writer, accepted, Arc::clone(&history));
+        let inner = Inner { readers, reserved, queue, listen, target, history, _lock: lock };
+        Ok(Self { inner: Arc::new(inner), lane: Lane::Common })
     }
 
     /// Bring the schema up to date and leave; the names of the migrations that were applied.
@@ -179,6 +197,7 @@ impl Store {
     /// As [`Store::open`].
     pub async fn migrate(settings: &StoreSettings) -> Result<Vec<&'static str>, StoreError> {
         let target = connect::Target::new(settings)?;
+        let _lock = target.lock()?;
         target.create_file()?;
         let mut writer = target.writer().await?;
         migrate::migrate(&mut writer, target.database(), migrate::Mode::Apply).await

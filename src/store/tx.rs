@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::codec::{Columns, Database, Grouped, Rows};
-use super::committer::{Lane, Queue};
 use super::group::Mark;
 use super::listen::Touched;
+use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency, leases,
-    probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
 };
-use crate::domain::{AgentId, Facts};
+use crate::domain::{AgentId, EventId, Facts};
 
 /// How many of the rows handed to a grouped statement must be found by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,7 @@ changes! {
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
+    LineageSet => lineage::SET,
     ControlSet => control::SET,
     AgentSuspend => control::SUSPEND,
     AgentResume => control::RESUME,
@@ -102,7 +103,7 @@ pub(super) struct List {
     pub(super) name: &'static str,
     database: Database,
     changes: Vec<(Change, Rows)>,
-    pub(super) control: Option<Control>,
+    pub(super) control: Option<Box<Control>>,
     pub(super) usage: Vec<UsageChange>,
     pub(super) limits: Vec<UsageLimit>,
     pub(super) touched: Touched,
@@ -110,6 +111,8 @@ pub(super) struct List {
     pub(super) mark: Option<Mark>,
     /// Whether it must be a group of its own, because it changes what others of its group expect.
     pub(super) alone: bool,
+    /// The last of its events, by which it can be found again.
+    pub(super) last_event: Option<EventId>,
 }
 
 impl List {
@@ -124,12 +127,18 @@ impl List {
             touched: Touched { tasks: Vec::new(), control: false },
             mark: None,
             alone: false,
+            last_event: None,
         }
     }
 
     /// The rows of one kind of change.
     pub(super) fn rows(&self, change: Change) -> Option<&Rows> {
         self.changes.iter().find(|(kind, _)| *kind == change).map(|(_, rows)| rows)
+    }
+
+    /// Whether a text in it has a NUL.
+    pub(super) fn has_nul(&self) -> bool {
+        self.changes.iter().any(|(_, rows)| rows.has_nul())
     }
 
     /// How many bytes its rows have.
@@ -199,6 +208,7 @@ impl Tx {
             if self.list.mark.as_ref().is_none_or(|mark| mark.task.is_none()) {
                 self.list.mark = Some(Mark { event: event.id, task: event.subjects.task });
             }
+            self.list.last_event = Some(event.id);
         }
         self.commit_without_facts()
     }

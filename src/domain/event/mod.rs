@@ -79,6 +79,10 @@ words! {
         KeyActivated = "key.activated",
         /// A signing key was retired.
         KeyRetired = "key.retired",
+        /// The database was found to be restored, copied, moved or promoted.
+        StoreRestored = "store.restored",
+        /// What the database says was compared with the backends, and an operator let it be relied on again.
+        StoreReconciled = "store.reconciled",
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) const USE_NOTHING_ELSE: &str = "Do not use any other key, profile or 
 const STORE_RETRY_SECS: u64 = 2;
 /// Seconds after which a backend or an issuer that did not answer may be asked again.
 const OUTSIDE_RETRY_SECS: u64 = 5;
+/// Seconds after which it may be asked again whether an operator has done what must be done first.
+const RESTORED_RETRY_SECS: u64 = 60;
 /// Seconds after which something that is freed by people or by the clock may be asked for again.
 const WAIT_RETRY_SECS: u64 = 30;
 
@@ -79,6 +81,7 @@ impl From<BrokerError> for Refusal {
                     .after_secs(STORE_RETRY_SECS)
                     .logging(said)
             }
+            E::Restored => Self::new(Kind::StoreRestored, sentence(&said)).after_secs(RESTORED_RETRY_SECS),
             E::RateLimited { retry_after_secs } => {
                 Self::new(Kind::RateLimited, sentence(&said)).after_secs(retry_after_secs.max(1))
             }

@@ -6,7 +6,7 @@ use crate::store::Control;
 fn every_error() -> Vec<(BrokerError, Kind)> {
     use BrokerError as E;
     let secret = || "hunter2 in /etc/hallpass".to_owned();
-    let control = Control { kill_epoch: 1, killed: false, bundle: None, agents_epoch: 1 };
+    let control = Control { kill_epoch: 1, killed: false, bundle: None, agents_epoch: 1, ..Control::default() };
     let denied = |reason: &str| E::Denied {
         task: "tsk_1".into(),
         decision: "dec_1".into(),
@@ -44,6 +44,7 @@ fn every_error() -> Vec<(BrokerError, Kind)> {
         (E::Changed, Kind::PolicyChanged),
         (E::KillSwitch, Kind::KillSwitchActive),
         (E::ClockUnsure(secret()), Kind::ClockUnsure),
+        (E::Restored, Kind::StoreRestored),
         (E::RateLimited { retry_after_secs: 7 }, Kind::RateLimited),
         (E::Overloaded, Kind::Overloaded),
         (MintError::Unavailable(secret()).into(), Kind::BackendUnavailable),

@@ -52,6 +52,11 @@ impl Times {
         if self.exp.saturating_sub(from) > rules.max_lifetime_secs { Err(Reject::LifetimeTooLong) } else { Ok(()) }
     }
 
+    /// When it was issued, if it says so.
+    pub(super) fn issued_at(self) -> Option<Timestamp> {
+        self.iat.map(Timestamp::from_secs)
+    }
+
     /// When the token stops proving anything, leeway included.
     pub(super) const fn ends_at(self) -> Timestamp {
         Timestamp::from_secs(self.exp.saturating_add(LEEWAY_SECS))

@@ -93,6 +93,11 @@ impl SandboxBackend {
         self.world().broken.insert(call, fault);
     }
 
+    /// Forget a credential, as somebody at the backend would by hand.
+    pub fn forget(&self, handle: &str) {
+        self.world().held.remove(handle);
+    }
+
     /// From now until mended, say that a credential is gone, and go on honouring it.
     pub fn lie_about_ends(&self) {
         self.world().lies = true;
@@ -222,7 +227,7 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     let Settings { debris } = settings.read()?;
     Ok(Arc::new(SandboxMinter {
         backend: settings.name.clone(),
-        mark: mark(&deps.issuer_url),
+        mark: format!("{} {}", mark(&deps.issuer_url), deps.deployment),
         leaves_debris: debris,
         sandbox: Arc::clone(sandbox),
         clock: Arc::clone(&deps.clock),

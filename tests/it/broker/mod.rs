@@ -16,6 +16,7 @@ mod once;
 mod policy;
 mod reconcile;
 mod replicas;
+mod restore;
 mod sealed;
 
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@ mod config;
 mod dev;
 mod exec;
 mod helm;
+mod reconcile;
 mod secrets;
 
 use std::io::{BufRead as _, BufReader, Read as _};

@@ -38,6 +38,7 @@ impl World {
         let deps = MinterDeps {
             keyring: Arc::new(KeyRing::new(keys.collect())),
             issuer_url: "https://hallpass.example".to_owned(),
+            deployment: "tested".to_owned(),
             clock: clock.clone(),
             entropy,
             sandbox: Some(Arc::clone(&sandbox)),

@@ -1,91 +1,9 @@
-//! When the database cannot: the store says so within a bound, changes nothing, and goes on once it can again.
-
-use std::os::unix::fs::PermissionsExt as _;
+//! What either database refuses before anything is served.
 
 use hallpass::store::{Store, StoreError, StoreSettings};
-use sqlx::{Executor as _, Row as _};
+use sqlx::Executor as _;
 
 use super::fixture::*;
-
-#[tokio::test]
-async fn the_file_is_its_owners_alone_and_durability_is_on() {
-    let f = Fixture::new().await;
-    f.store.probe_write().await.unwrap();
-    for name in ["hallpass.db", "hallpass.db-wal"] {
-        let mode = std::fs::metadata(f.folder.path().join(name)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600, "{name}");
-    }
-    let mut back = f.behind_our_back().await;
-    let row = back.fetch_one("PRAGMA journal_mode").await.unwrap();
-    assert_eq!(row.get::<String, _>(0), "wal");
-}
-
-#[tokio::test]
-async fn a_database_held_by_another_is_unavailable_until_it_is_let_go() {
-    let f = Fixture::new().await;
-    let mut back = f.behind_our_back().await;
-    back.execute("BEGIN IMMEDIATE").await.unwrap();
-    let task = f.task(&agent("builder"));
-    let open = || {
-        let mut tx = f.store.begin("open");
-        tx.insert_task(&task);
-        tx.commit(f.fact())
-    };
-    let answers = futures_util::future::join_all([open(), open()]).await;
-    assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))), "{answers:?}");
-    assert_eq!(f.store.find_task(task.id).await.unwrap(), None);
-    back.execute("ROLLBACK").await.unwrap();
-    open().await.unwrap();
-    assert_eq!(f.store.find_task(task.id).await.unwrap(), Some(task));
-}
-
-/// Run as a process of its own, because the limit on the size of files holds for a whole process.
-#[tokio::test]
-#[ignore = "run by a_full_disk_is_unavailable_until_there_is_room"]
-async fn child_that_runs_out_of_room() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let f = Fixture::new().await;
-    let hard = getrlimit(Resource::Fsize).maximum;
-    setrlimit(Resource::Fsize, Rlimit { current: Some(300_000), maximum: hard }).unwrap();
-    let fill = || {
-        let story = f.story(&agent("builder"));
-        let mut tx = f.store.begin("fill");
-        tx.insert_decision(&story.decision, None, None, &agent("builder"));
-        (story.decision.id, tx.commit(f.fact()))
-    };
-    let mut refused = None;
-    for _ in 0..2000 {
-        let (id, answer) = fill();
-        match answer.await {
-            Ok(()) => assert!(f.store.find_decision(id).await.unwrap().is_some()),
-            Err(error) => {
-                assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-                assert_eq!(f.store.find_decision(id).await.unwrap(), None);
-                refused = Some(id);
-                break;
-            }
-        }
-    }
-    assert!(refused.is_some(), "the limit was never reached");
-    setrlimit(Resource::Fsize, Rlimit { current: hard, maximum: hard }).unwrap();
-    fill().1.await.unwrap();
-    f.store.probe_write().await.unwrap();
-    let mut back = f.behind_our_back().await;
-    let row = back.fetch_one("PRAGMA integrity_check").await.unwrap();
-    assert_eq!(row.get::<String, _>(0), "ok");
-}
-
-#[test]
-fn a_full_disk_is_unavailable_until_there_is_room() {
-    // The signal for a file that grows too large must be ignored for a write to fail instead.
-    let output = std::process::Command::new("sh")
-        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact store::faults::child_that_runs_out_of_room --ignored"])
-        .arg(std::env::current_exe().unwrap())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
 
 #[tokio::test]
 async fn a_schema_that_is_not_known_is_refused() {
@@ -104,10 +22,74 @@ async fn a_schema_that_is_not_known_is_refused() {
 }
 
 #[tokio::test]
-async fn a_url_that_names_no_file_is_refused() {
-    for url in ["postgres://localhost/x", "sqlite:", "sqlite::memory:", "sqlite:/nowhere/at/all.db", "sqlite:a?mode=ro"]
-    {
+async fn a_url_that_names_no_database_is_refused() {
+    for url in [
+        "postgres://127.0.0.1:1/x?sslmode=disable",
+        "sqlite:",
+        "sqlite::memory:",
+        "sqlite:/nowhere/at/all.db",
+        "sqlite:a?mode=ro",
+    ] {
         let error = Store::open(&StoreSettings::new(url)).await.err();
         assert!(matches!(error, Some(StoreError::Unavailable(_))), "{url}");
     }
+}
+
+#[tokio::test]
+async fn a_url_with_a_password_in_it_is_refused_without_repeating_it() {
+    let error = Store::open(&StoreSettings::new("postgres://hallpass:hunter2@127.0.0.1/x")).await.err().unwrap();
+    let error = error.to_string();
+    assert!(error.contains("store.password") && !error.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_behind_is_refused_unless_it_may_be_migrated() {
+    let folder = tempfile::tempdir().unwrap();
+    let behind = StoreSettings { migrate: false, ..StoreSettings::new(url(&folder)) };
+    let error = Store::open(&behind).await.err().unwrap();
+    assert!(matches!(&error, StoreError::Corrupt(why) if why.contains("run `hallpass migrate`")), "{error}");
+    let applied = Store::migrate(&behind).await.unwrap();
+    assert!(applied.first() == Some(&"0001_tasks") && applied.last() == Some(&"0009_lineage"), "{applied:?}");
+    assert_eq!(Store::migrate(&behind).await.unwrap(), Vec::<&str>::new());
+    Store::open(&behind).await.unwrap().probe_write().await.unwrap();
+}
+
+/// STO-08: a process that dies in the middle of a migration leaves it to the next one, from the start.
+#[tokio::test]
+async fn sto_08_a_migration_that_was_cut_off_at_any_statement_is_done_by_the_next_start() {
+    let database = if crate::support::database::is_postgres() { "postgres" } else { "sqlite" };
+    let read = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+        std::fs::read_to_string(folder.join(format!("{name}.sql"))).unwrap()
+    };
+    let names = Store::migrate(&StoreSettings::new(url(&tempfile::tempdir().unwrap()))).await.unwrap();
+    // Triggers have semicolons inside, so that file is one statement here.
+    let mut statements: Vec<String> =
+        vec!["CREATE TABLE migration (name TEXT NOT NULL PRIMARY KEY, checksum TEXT)".into()];
+    for name in names {
+        let text = read(name);
+        if text.contains("TRIGGER") {
+            statements.push(text);
+        } else {
+            statements.extend(text.split(";\n").map(str::to_owned).filter(|one| !one.trim().is_empty()));
+        }
+    }
+    assert!(statements.len() > 20, "{}", statements.len());
+    let folder = tempfile::tempdir().unwrap();
+    if database == "sqlite" {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let file = folder.path().join("hallpass.db");
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).unwrap();
+    }
+    for cut in 1..=statements.len() {
+        let mut dying = connect(&url(&folder)).await;
+        dying.execute("BEGIN").await.unwrap();
+        for statement in &statements[..cut] {
+            dying.execute(sqlx::AssertSqlSafe(statement.clone())).await.unwrap();
+        }
+        drop(dying);
+    }
+    let store = Store::open(&StoreSettings::new(url(&folder))).await.unwrap();
+    store.probe_write().await.unwrap();
+    assert_eq!(Store::migrate(&StoreSettings::new(url(&folder))).await.unwrap(), Vec::<&str>::new());
 }

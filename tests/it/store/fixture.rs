@@ -10,6 +10,7 @@ use hallpass::sys::{Ids, ManualClock, SeededEntropy, sha256};
 /// A store on a real file, and what makes ids for it.
 pub(super) struct Fixture {
     pub(super) folder: tempfile::TempDir,
+    url: String,
     pub(super) ids: Ids,
     pub(super) store: Store,
 }
@@ -40,14 +41,27 @@ pub(super) fn digest(text: &str) -> Digest {
 impl Fixture {
     pub(super) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let url = url(&folder);
+        Self::on(folder, url).await
+    }
+
+    /// On a file, whatever the other tests run on.
+    pub(super) async fn on_a_file() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("hallpass.db").display());
+        Self::on(folder, url).await
+    }
+
+    /// On any database.
+    pub(super) async fn on(folder: tempfile::TempDir, url: String) -> Self {
         let clock = Arc::new(ManualClock::new(START));
         let ids = Ids::new(clock, Arc::new(SeededEntropy::new(7)));
-        let store = open(&folder).await;
-        Self { folder, ids, store }
+        let store = Store::open(&StoreSettings::new(&url)).await.unwrap();
+        Self { folder, url, ids, store }
     }
 
     pub(super) fn url(&self) -> String {
-        url(&self.folder)
+        self.url.clone()
     }
 
     /// The same store opened once more, as another replica has it.
@@ -64,8 +78,7 @@ impl Fixture {
 
     /// A second way to the same file, as somebody behind our back would have.
     pub(super) async fn behind_our_back(&self) -> sqlx::AnyConnection {
-        use sqlx::Connection as _;
-        sqlx::AnyConnection::connect(&self.url()).await.unwrap()
+        connect(&self.url).await
     }
 
     pub(super) fn task(&self, agent: &AgentId) -> Task {
@@ -217,4 +230,11 @@ pub(super) fn url(folder: &tempfile::TempDir) -> String {
 
 pub(super) async fn open(folder: &tempfile::TempDir) -> Store {
     Store::open(&StoreSettings::new(url(folder))).await.unwrap()
+}
+
+/// Another way to a database, as somebody behind our back would have.
+pub(super) async fn connect(url: &str) -> sqlx::AnyConnection {
+    use sqlx::Connection as _;
+    sqlx::any::install_default_drivers();
+    sqlx::AnyConnection::connect(url).await.unwrap()
 }

@@ -145,6 +145,42 @@ impl Harness {
         self.router = door(&self.broker);
     }
 
+    /// The key-encryption key.
+    pub(crate) fn kek(&self) -> &str {
+        hallpass::sys::ExposeSecret::expose_secret(&self.kek)
+    }
+
+    /// Stop, do something to the files, and start again.
+    pub(crate) async fn restart_after(&mut self, between: impl FnOnce(&Path)) {
+        self.broker.stop().await;
+        between(self.dir.path());
+        self.restart().await;
+    }
+
+    /// Another broker on a copy of the store, with the same backend, which takes it for the same or not. This one is stopped
+    /// meanwhile.
+    pub(crate) async fn fork(&mut self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(self.dir.path().join("jwks.json"), dir.path().join("jwks.json")).unwrap();
+        self.restart_after(|folder| super::database::copy(folder, dir.path())).await;
+        let store = super::database::url(dir.path());
+        let Self { kek, bundle, clock, sandbox, .. } = self;
+        let broker = build((dir.path(), &store), kek, bundle, self.limits, self.single_use, clock, sandbox).await;
+        Self {
+            router: door(&broker),
+            broker,
+            clock: Arc::clone(&self.clock),
+            sandbox: Arc::clone(&self.sandbox),
+            dir: Arc::new(dir),
+            store,
+            keys: Arc::clone(&self.keys),
+            kek: self.kek.clone(),
+            bundle: self.bundle.clone(),
+            single_use: self.single_use,
+            limits: self.limits,
+        }
+    }
+
     /// The same with a changed bundle.
     pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut BTreeMap<String, String>)) {
         change(&mut self.bundle);
@@ -342,7 +378,8 @@ async fn build(
     clock: &Arc<ManualClock>,
     sandbox: &Arc<SandboxBackend>,
 ) -> Broker {
-    let store = Store::open(&hallpass::store::StoreSettings::new(store)).await.unwrap();
+    let store = Store::open(&super::database::settings_of(store, dir)).await.unwrap();
+    let deployment = store.lineage().await.unwrap().deployment;
     let jwks = dir.join("jwks.json").display().to_string();
     let issuers = [
         settings(&format!(
@@ -358,6 +395,7 @@ async fn build(
     let deps = MinterDeps {
         keyring: Arc::clone(&keyring),
         issuer_url: PUBLIC_URL.to_owned(),
+        deployment: deployment.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
         sandbox: Some(Arc::clone(sandbox)),
@@ -387,6 +425,7 @@ async fn build(
         resource_servers: vec![(server, sha256(SERVER_SECRET))],
         limits,
         public_url: PUBLIC_URL.to_owned(),
+        deployment,
     })
     .await
     .unwrap()

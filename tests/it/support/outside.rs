@@ -34,6 +34,7 @@ impl Outside {
         let deps = MinterDeps {
             keyring: Arc::new(KeyRing::new(Vec::new())),
             issuer_url: "https://outside.test".to_owned(),
+            deployment: "outside".to_owned(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy::default()),
             sandbox: Some(Arc::clone(&sandbox)),

@@ -40,9 +40,7 @@ impl Server {
     /// The same, with more in its data folder first, e.g. other settings.
     pub(crate) fn start_after(change: impl FnOnce(&Path)) -> Self {
         remove_left_overs();
-        let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{}", std::process::id(), free_port()));
-        std::fs::create_dir(&folder).unwrap();
-        give_away(&folder);
+        let folder = new_folder();
         let data = folder.join("data");
         run(as_postgres(None, &program("initdb")).arg("-D").arg(&data).args([
             "--username=hallpass",
@@ -55,6 +53,35 @@ impl Server {
         let server = Self { folder, port: free_port(), state: Mutex::default() };
         server.resume();
         server
+    }
+
+    /// A server with a copy of everything in this one as it is now, which waits to take its place: on the same port, once this
+    /// one has stopped.
+    pub(crate) fn standby(&self) -> Self {
+        let folder = new_folder();
+        let data = folder.join("data");
+        let mut copy = as_postgres(None, &program("pg_basebackup"));
+        copy.arg("-D").arg(&data).args(["-X", "stream", "-c", "fast", "--no-sync", "-U", "hallpass"]);
+        run(copy.arg("-h").arg(&self.folder).arg("-p").arg(self.port.to_string()));
+        std::fs::write(data.join("standby.signal"), "").unwrap();
+        give_away(&data.join("standby.signal"));
+        Self { folder, port: self.port, state: Mutex::default() }
+    }
+
+    /// Let a standby be the primary.
+    pub(crate) fn promote(&self) {
+        run(as_postgres(None, &program("pg_ctl")).args(["promote", "-w", "-D"]).arg(self.folder.join("data")));
+    }
+
+    /// Set something and let the server know.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        self.sql("postgres", &format!("alter system set {name} = {value}"));
+        self.sql("postgres", "select pg_reload_conf()");
+    }
+
+    /// The name of the database of a purpose.
+    pub(crate) fn name(&self, purpose: &str) -> String {
+        self.database(purpose)
     }
 
     /// Start it again after a stop.
@@ -130,6 +157,29 @@ impl Server {
         name
     }
 
+    /// Make the database of a purpose anew, as a copy of another's; whoever is connected to either is cut off.
+    pub(crate) fn copy(&self, from: &str, to: &str) {
+        let (from, to) = (self.database(from), self.database(to));
+        for name in [&from, &to] {
+            let all = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
+            self.sql("postgres", &all);
+        }
+        self.sql("postgres", &format!("drop database {to} with (force)"));
+        self.sql("postgres", &format!("create database {to} template {from}"));
+    }
+
+    /// A dump of the database of a purpose, and the folders in which the server keeps it and its write-ahead log.
+    pub(crate) fn everything_kept(&self, purpose: &str) -> (Vec<u8>, Vec<PathBuf>) {
+        let name = self.database(purpose);
+        self.sql("postgres", "checkpoint");
+        let mut dump = Command::new(program("pg_dump"));
+        dump.args(["-U", "hallpass", "-h"]).arg(&self.folder).arg("-p").arg(self.port.to_string()).arg(&name);
+        let dump = run(&mut dump).into_bytes();
+        let oid = self.sql("postgres", &format!("select oid from pg_database where datname = '{name}'"));
+        let data = self.folder.join("data");
+        (dump, vec![data.join("base").join(oid), data.join("pg_wal")])
+    }
+
     /// Run statements in the database of a purpose, as somebody behind the broker's back would; what they answer, one row a
     /// line.
     pub(crate) fn query(&self, purpose: &str, statements: &str) -> String {
@@ -163,6 +213,13 @@ impl Drop for Server {
         self.crash();
         drop(std::fs::remove_dir_all(&self.folder));
     }
+}
+
+fn new_folder() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{}", std::process::id(), free_port()));
+    std::fs::create_dir(&folder).unwrap();
+    give_away(&folder);
+    folder
 }
 
 const PREFIX: &str = "hallpass-postgres-";
