@@ -23,7 +23,11 @@ pub(crate) async fn run(told: Option<&Path>) -> Outcome {
             StoreError::Corrupt(_) => {
                 "run the version of hallpass that this database was last migrated by, or a newer one"
             }
-            _ => "check [store] url and password, and that its user may create tables",
+            StoreError::Unavailable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Conflict { .. }
+            | StoreError::ControlChanged(_)
+            | StoreError::LimitReached(_) => "check [store] url and password, and that its user may create tables",
         };
         Failure::new(Exit::Failure, error.to_string()).fix(fix)
     })?;

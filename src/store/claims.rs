@@ -69,7 +69,9 @@ const FIND: &str = concat!(
     " FROM lease WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 );
 
-/// Whose work due leases become, and for how long.
+/// A worker's short exclusive hold on a row.
+///
+/// Here: whose work the due leases of a backend become, and for how long.
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// Of which backend.

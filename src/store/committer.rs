@@ -257,7 +257,7 @@ impl Committer {
         }
     }
 
-    pub(super) async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
+    async fn connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
         if self.connection.is_none() {
             let mut connection = self.target.writer().await?;
             self.accepted = lineage::is_accepted(&mut connection, &self.target).await?;
@@ -277,6 +277,7 @@ impl Committer {
         Ok(self.accepted)
     }
 
+    /// The connection, if the database at the other end is the one that was relied on.
     pub(super) async fn accepted_connection(&mut self) -> Result<&mut AnyConnection, StoreError> {
         if self.is_accepted().await? { self.connection().await } else { Err(not_accepted()) }
     }

@@ -7,6 +7,7 @@ use super::{exists, files, read, root, settle, sources, tracked};
 /// The glossary's terms that are types: term, room, name of the type.
 const TYPES: &[(&str, &str, &str)] = &[
     ("Agent", "domain", "Agent"),
+    ("Claim", "store", "Claim"),
     ("Verified identity", "identity", "VerifiedIdentity"),
     ("Binding", "domain", "Binding"),
     ("Owner", "domain", "Owner"),

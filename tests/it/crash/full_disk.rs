@@ -90,7 +90,7 @@ async fn sto_04_a_full_disk_refuses_before_any_backend_is_asked_and_recovers() {
             tries.tick().await;
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(60), ending).await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), ending).await;
     broker.kill().unwrap();
     broker.wait().unwrap();
     assert!(ended.is_ok(), "still honoured: {:?}", house.outside.honoured());

@@ -93,7 +93,7 @@ impl Client {
     /// Work until it is time to stop.
     pub(super) async fn run(self) {
         while !self.stop.load(Ordering::Relaxed) {
-            let writes = unit(&self.random) % 12 == 0;
+            let writes = unit(&self.random).is_multiple_of(12);
             let scope = if writes { "api:releases:write(prefix=app/)" } else { "api:releases:read" };
             let seconds = 1 + unit(&self.random) % 4;
             let ask = json!({

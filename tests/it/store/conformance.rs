@@ -136,6 +136,33 @@ async fn tasks_and_grants_end_by_compare_and_swap() {
 }
 
 #[tokio::test]
+async fn a_task_closed_in_part_is_due_until_it_holds_nothing_any_more() {
+    let f = Fixture::new().await;
+    let story = f.story(&agent("builder"));
+    f.write(&story).await;
+    let pending = f.request(&story.task, RequestState::Pending { rule: "1 of a".parse().unwrap(), lapses_at: START });
+    let mut tx = f.store.begin("ask");
+    tx.insert_request(&pending);
+    tx.commit(f.fact()).await.unwrap();
+    let task = story.task.id;
+    assert_eq!(f.store.list_pending_requests_of_task(task, 10).await.unwrap(), std::slice::from_ref(&pending));
+    assert_eq!(f.store.list_live_grants_of_task(task, 10).await.unwrap(), std::slice::from_ref(&story.grant));
+    let closed = story.task.clone().close(EndCause::Completed, START).unwrap();
+    let mut tx = f.store.begin("close");
+    tx.close_task_in_part(&story.task, &closed, START);
+    let ended = story.grant.clone().end(EndCause::Completed, START).unwrap();
+    tx.update_grant(&story.grant, &ended);
+    tx.update_request(&pending, &pending.clone().withdraw(START).unwrap());
+    tx.commit(f.fact()).await.unwrap();
+    assert_eq!(f.store.list_pending_requests_of_task(task, 10).await.unwrap(), []);
+    assert_eq!(f.store.list_live_grants_of_task(task, 10).await.unwrap(), []);
+    assert_eq!(f.store.list_due_tasks(START, 10).await.unwrap(), std::slice::from_ref(&closed));
+    f.store.forget_closed_task(&closed).await.unwrap();
+    assert_eq!(f.store.list_due_tasks(START, 10).await.unwrap(), []);
+    assert_eq!(f.store.find_task(task).await.unwrap(), Some(closed));
+}
+
+#[tokio::test]
 async fn leases_and_tasks_are_found_by_what_they_hang_on() {
     let f = Fixture::new().await;
     let (one, two) = (f.story(&agent("builder")), f.story(&agent("reader")));
@@ -145,6 +172,10 @@ async fn leases_and_tasks_are_found_by_what_they_hang_on() {
     let mut tx = f.store.begin("end");
     tx.update_lease(&two.lease, &ending);
     tx.commit(f.fact()).await.unwrap();
+    let unended = f.store.list_unended_leases(None, 10).await.unwrap();
+    assert_eq!(unended.iter().map(|lease| lease.id).collect::<Vec<_>>(), [one.lease.id, two.lease.id]);
+    let later = f.store.list_unended_leases(Some(one.lease.id), 10).await.unwrap();
+    assert_eq!(later, std::slice::from_ref(&ending));
     let any = LeaseFilter::default;
     let (first, second) = (vec![one.lease.id], vec![two.lease.id]);
     let cases = [
@@ -175,7 +206,10 @@ async fn leases_and_tasks_are_found_by_what_they_hang_on() {
     let rest = f.store.list_leases(&any(), Some(page[0].id), 10).await.unwrap();
     assert_eq!((page.len(), rest.len()), (1, 1));
     assert_ne!(page[0].id, rest[0].id);
-    assert_eq!(f.store.list_due_backends(START.plus_millis(14_999)).await.unwrap(), [ending.backend.clone()]);
+    assert_eq!(
+        f.store.list_due_backends(START.plus_millis(14_999)).await.unwrap(),
+        std::slice::from_ref(&ending.backend)
+    );
     let all = TaskFilter::default();
     assert_eq!(f.store.list_tasks(&all, None, 10).await.unwrap().len(), 2);
     let of = TaskFilter { agent: Some(agent("reader")), open: Some(true) };

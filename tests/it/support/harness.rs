@@ -7,21 +7,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::body::Body;
-use hallpass::broker::{Broker, LimitSettings, Parts, ResourceServer};
-use hallpass::domain::{Timestamp, Ttl};
+use hallpass::broker::{Broker, LimitSettings};
+use hallpass::domain::Timestamp;
 use hallpass::http::{HttpState, Peer, RequestIds, router};
-use hallpass::identity::Verifiers;
-use hallpass::minter::{BackendSettings, MinterDeps, Minters, SandboxBackend};
-use hallpass::policy::{Bundle, PolicyEngine};
-use hallpass::store::Store;
-use hallpass::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
-use hallpass::sys::{Clock, Entropy, HttpClient, ManualClock, SecretString, SystemEntropy, sha256};
+use hallpass::minter::SandboxBackend;
+use hallpass::policy::Bundle;
+use hallpass::sys::{Clock, Entropy, ManualClock, SecretString, SystemEntropy};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::idp::{NOW_SECS, TestKey, settings};
+use super::built::build;
+use super::idp::{NOW_SECS, TestKey};
 
 /// Where the broker under test says it is; the audience of identity tokens.
 pub(crate) const PUBLIC_URL: &str = "https://hallpass.test";
@@ -30,7 +28,7 @@ pub(crate) const AGENTS: &str = "http://127.0.0.1:8601";
 pub(crate) const PEOPLE: &str = "http://127.0.0.1:8601/people";
 /// The audience of the shipped bundle's `api` scopes.
 pub(crate) const API_AUDIENCE: &str = "https://releases.hallpass.example";
-const SERVER_SECRET: &str = "a resource server's secret, 32 characters";
+pub(super) const SERVER_SECRET: &str = "a resource server's secret, 32 characters";
 
 /// What a test may want different.
 pub(crate) struct Options {
@@ -367,66 +365,4 @@ fn door(broker: &Broker) -> axum::Router {
         draining: tokio_util::sync::CancellationToken::new(),
         work: tokio_util::task::TaskTracker::new(),
     })
-}
-
-async fn build(
-    (dir, store): (&Path, &str),
-    kek: &SecretString,
-    bundle: &BTreeMap<String, String>,
-    limits: LimitSettings,
-    single_use: bool,
-    clock: &Arc<ManualClock>,
-    sandbox: &Arc<SandboxBackend>,
-) -> Broker {
-    let store = Store::open(&super::database::settings_of(store, dir)).await.unwrap();
-    let deployment = store.lineage().await.unwrap().deployment;
-    let jwks = dir.join("jwks.json").display().to_string();
-    let issuers = [
-        settings(&format!(
-            "name='agents'\nissuer='{AGENTS}'\njwks_file='{jwks}'\nallow_private=true\nsingle_use={single_use}\nalgorithms=['ES256']"
-        )),
-        settings(&format!(
-            "name='people'\nfor='people'\nissuer='{PEOPLE}'\njwks_file='{jwks}'\nallow_private=true\nalgorithms=['ES256']"
-        )),
-    ];
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
-    let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
-    let keyring = Arc::new(KeyRing::new(Vec::new()));
-    let deps = MinterDeps {
-        keyring: Arc::clone(&keyring),
-        issuer_url: PUBLIC_URL.to_owned(),
-        deployment: deployment.clone(),
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
-        sandbox: Some(Arc::clone(sandbox)),
-    };
-    let backends: Vec<BackendSettings> = [
-        "name='sandbox'\nkind='sandbox'",
-        "name='other'\nkind='sandbox'",
-        "name='untidy'\nkind='sandbox'\ndebris=true",
-        "name='api'\nkind='jwt'",
-    ]
-    .iter()
-    .map(|text| toml::from_str(text).unwrap())
-    .collect();
-    let server = ResourceServer { id: "release-api".to_owned(), audiences: vec![API_AUDIENCE.to_owned()] };
-    Broker::start(Parts {
-        clock,
-        entropy,
-        store,
-        policy: PolicyEngine::new(Bundle::from_files(bundle.clone()).unwrap()),
-        verifiers: Verifiers::new(&issuers, PUBLIC_URL, HttpClient::new(None).unwrap()).unwrap(),
-        minters: Minters::build(&backends, &deps).unwrap(),
-        keyring,
-        kek: Kek::from_base64(kek).unwrap(),
-        key_algorithms: vec![KeyAlgorithm::Es256],
-        rotation: RotationSettings::new(30 * 86_400, 300, Ttl::EIGHT_HOURS).unwrap(),
-        jwks_max_age_secs: 300,
-        resource_servers: vec![(server, sha256(SERVER_SECRET))],
-        limits,
-        public_url: PUBLIC_URL.to_owned(),
-        deployment,
-    })
-    .await
-    .unwrap()
 }

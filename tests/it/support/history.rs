@@ -175,15 +175,12 @@ fn i03_each_secret_leaves_once_and_after_its_fact(history: &History, seen: &Obse
 fn step(state: &str, kind: &str) -> Option<&'static str> {
     Some(match (state, kind) {
         ("", "credential.minting") => "minting",
-        ("minting", "credential.minted") => "live",
-        ("minting", "credential.failed") => "ending",
-        ("live", "credential.delivered") => "live",
+        ("minting", "credential.minted") | ("live", "credential.delivered") => "live",
         // A delivery may be recorded a moment late, and a mint that failed says so and then ends.
-        ("ending", "credential.delivered" | "credential.failed" | "lease.ending" | "lease.delayed") => "ending",
-        ("minting" | "live", "lease.ending") => "ending",
-        ("ending", "lease.disabled" | "lease.irrevocable") => "ending",
-        ("ending", "lease.ended") => "ended",
-        ("ended", "credential.delivered") => "ended",
+        ("minting" | "ending", "credential.failed")
+        | ("minting" | "live" | "ending", "lease.ending")
+        | ("ending", "credential.delivered" | "lease.delayed" | "lease.disabled" | "lease.irrevocable") => "ending",
+        ("ending", "lease.ended") | ("ended", "credential.delivered") => "ended",
         _ => return None,
     })
 }

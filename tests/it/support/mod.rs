@@ -1,6 +1,7 @@
 //! What several tests need: an identity provider whose behaviour tests decide, the whole broker in one process with kinds of
 //! callers at its door, and the broker as a process of its own.
 
+mod built;
 pub(crate) mod database;
 pub(crate) mod fault_proxy;
 pub(crate) mod harness;

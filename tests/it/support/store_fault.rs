@@ -78,7 +78,6 @@ impl StoreFault {
     }
 
     async fn run(&mut self, sql: String) {
-        #[expect(clippy::disallowed_types, reason = "made of this file's own constants")]
         let sql = sqlx::AssertSqlSafe(sql);
         self.connection.execute(sqlx::raw_sql(sql)).await.unwrap();
     }

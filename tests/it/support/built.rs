@@ -1,0 +1,80 @@
+//! The broker of the harness, put together from real parts as `app::wiring` does it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use hallpass::broker::{Broker, LimitSettings, Parts, ResourceServer};
+use hallpass::domain::Ttl;
+use hallpass::identity::Verifiers;
+use hallpass::minter::{BackendSettings, MinterDeps, Minters, SandboxBackend};
+use hallpass::policy::{Bundle, PolicyEngine};
+use hallpass::store::Store;
+use hallpass::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
+use hallpass::sys::{Clock, Entropy, HttpClient, ManualClock, SecretString, SystemEntropy, sha256};
+
+use super::harness::{AGENTS, API_AUDIENCE, PEOPLE, PUBLIC_URL, SERVER_SECRET};
+use super::idp::settings;
+
+/// Build it on the files of a folder and a store.
+pub(super) async fn build(
+    (dir, store): (&Path, &str),
+    kek: &SecretString,
+    bundle: &BTreeMap<String, String>,
+    limits: LimitSettings,
+    single_use: bool,
+    clock: &Arc<ManualClock>,
+    sandbox: &Arc<SandboxBackend>,
+) -> Broker {
+    let store = Store::open(&super::database::settings_of(store, dir)).await.unwrap();
+    let deployment = store.lineage().await.unwrap().deployment;
+    let jwks = dir.join("jwks.json").display().to_string();
+    let issuers = [
+        settings(&format!(
+            "name='agents'\nissuer='{AGENTS}'\njwks_file='{jwks}'\nallow_private=true\nsingle_use={single_use}\nalgorithms=['ES256']"
+        )),
+        settings(&format!(
+            "name='people'\nfor='people'\nissuer='{PEOPLE}'\njwks_file='{jwks}'\nallow_private=true\nalgorithms=['ES256']"
+        )),
+    ];
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
+    let keyring = Arc::new(KeyRing::new(Vec::new()));
+    let deps = MinterDeps {
+        keyring: Arc::clone(&keyring),
+        issuer_url: PUBLIC_URL.to_owned(),
+        deployment: deployment.clone(),
+        clock: Arc::clone(&clock),
+        entropy: Arc::clone(&entropy),
+        sandbox: Some(Arc::clone(sandbox)),
+    };
+    let backends: Vec<BackendSettings> = [
+        "name='sandbox'\nkind='sandbox'",
+        "name='other'\nkind='sandbox'",
+        "name='untidy'\nkind='sandbox'\ndebris=true",
+        "name='api'\nkind='jwt'",
+    ]
+    .iter()
+    .map(|text| toml::from_str(text).unwrap())
+    .collect();
+    let server = ResourceServer { id: "release-api".to_owned(), audiences: vec![API_AUDIENCE.to_owned()] };
+    Broker::start(Parts {
+        clock,
+        entropy,
+        store,
+        policy: PolicyEngine::new(Bundle::from_files(bundle.clone()).unwrap()),
+        verifiers: Verifiers::new(&issuers, PUBLIC_URL, HttpClient::new(None).unwrap()).unwrap(),
+        minters: Minters::build(&backends, &deps).unwrap(),
+        keyring,
+        kek: Kek::from_base64(kek).unwrap(),
+        key_algorithms: vec![KeyAlgorithm::Es256],
+        rotation: RotationSettings::new(30 * 86_400, 300, Ttl::EIGHT_HOURS).unwrap(),
+        jwks_max_age_secs: 300,
+        resource_servers: vec![(server, sha256(SERVER_SECRET))],
+        limits,
+        public_url: PUBLIC_URL.to_owned(),
+        deployment,
+    })
+    .await
+    .unwrap()
+}
