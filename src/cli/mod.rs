@@ -65,7 +65,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a broker to try on this machine: throw-away keys, sample agents, a sandbox backend
+    /// Start a broker to try on this machine, with throw-away keys and sample agents
     Dev(dev::DevArgs),
     /// Play the whole story unattended, and prove each step from outside
     Demo,
@@ -73,9 +73,9 @@ enum Command {
     Doctor,
     /// Start the broker
     Serve,
-    /// Bring the database's schema up to date, before the replicas of this version start
+    /// Bring the schema up to date, before replicas of this version start
     Migrate,
-    /// Say what happened to a database that was restored, moved or copied, and let the broker rely on it again
+    /// Say what happened to a restored or copied database, and let it be used again
     Reconcile(reconcile::ReconcileArgs),
     /// Check the configuration
     Config {

@@ -50,7 +50,7 @@ async fn connections_that_are_cut_cost_a_moment_and_nothing_that_was_answered() 
                 where datname = current_database() and pid <> pg_backend_pid()";
             shared().query("terminate", all)
         });
-        assert!(cut.await.unwrap().trim().parse::<u32>().unwrap() >= 4, "there was nothing to cut");
+        assert!(cut.await.unwrap().trim().parse::<u32>().unwrap() >= 2, "each has at least the one that writes");
     }
     load.goes_on(20).await;
     let seen = load.stop().await;
