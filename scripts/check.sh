@@ -32,10 +32,10 @@ step examples in the documentation of the code
 cargo test --locked --doc
 
 step tests
-cargo test --locked --lib --bins --tests
+SEEDS=${SEEDS:-2000} cargo test --locked --lib --bins --tests
 
 step "tests that need a database, on PostgreSQL"
-TEST_DATABASE=postgres cargo test --locked --test it -- broker:: store:: story:: http::
+TEST_DATABASE=postgres SEEDS=100 cargo test --locked --test it -- broker:: store:: story:: http:: crash:: simulation:: replicas::
 
 step image
 scripts/image.sh

@@ -5,6 +5,7 @@ mod credentials;
 mod delivery;
 mod ending;
 mod ending_at_scale;
+mod extremes;
 mod fact;
 mod faults;
 mod identity;

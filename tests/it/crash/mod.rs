@@ -45,7 +45,7 @@ async fn run(cases: Vec<Case>) -> BTreeSet<&'static str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn crash_01_the_broker_dies_at_every_kill_point_and_the_matrix_holds() {
+async fn crash_01_crash_09_the_broker_dies_at_every_kill_point_and_the_matrix_holds() {
     #[expect(clippy::disallowed_methods, reason = "which point to look at is for whoever runs the test to say")]
     let only = std::env::var("KILLPOINT").ok();
     let mut cases = Vec::new();
