@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::facts::Record;
 use super::idempotency::Once;
@@ -10,6 +11,15 @@ use super::{Broker, BrokerError, OperatorCaller};
 use crate::domain::{Actor, Agent, AgentId, Digest, EventKind, Subjects};
 use crate::policy::Bundle;
 use crate::store::{Control, Store, StoreError};
+
+/// Who looks at the control row.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    turn: tokio::sync::Mutex<()>,
+    /// How many looks have begun, and which was the last that saw everything.
+    begun: AtomicU64,
+    last_good: AtomicU64,
+}
 
 /// What stands, as this process last saw it.
 #[derive(Debug, Clone)]
@@ -55,26 +65,52 @@ impl Broker {
         self.standing.load().suspended.contains_key(agent)
     }
 
-    /// Read the control row and what hangs on it again: suspended agents, and the bundle if another replica changed it.
+    /// Read the control row and what hangs on it again: suspended agents, and the bundle if another replica changed it. When
+    /// many want to know at once, because the row changed under all of them, one looks for all.
     ///
     /// # Errors
     /// When the store does not answer, or the bundle it names is not in it.
     pub async fn look_again(&self) -> Result<(), BrokerError> {
+        let asked = self.looks.begun.load(Ordering::Acquire);
+        let _turn = self.looks.turn.lock().await;
+        // Somebody looked from beginning to end since we asked, and saw what we would see.
+        if self.looks.last_good.load(Ordering::Acquire) > asked {
+            return Ok(());
+        }
+        let look = self.looks.begun.fetch_add(1, Ordering::AcqRel).saturating_add(1);
+        self.look().await?;
+        self.looks.last_good.store(look, Ordering::Release);
+        Ok(())
+    }
+
+    async fn look(&self) -> Result<(), BrokerError> {
         let deployment = self.look_at_history().await?;
         let deployment = Some(deployment).filter(|deployment| *deployment != self.deployment);
-        let control = self.store.control().await?;
+        let control = self.endings.control().await?;
         if let Some(digest) = control.bundle.filter(|digest| *digest != self.policy.current().digest()) {
-            let stored = self.store.find_bundle(digest).await?;
+            let stored = self.endings.find_bundle(digest).await?;
             let stored = stored.ok_or_else(|| BrokerError::Internal(format!("bundle {digest} is not in the store")))?;
             let files = serde_json::from_str(&stored.files_json)
                 .map_err(|error| BrokerError::Internal(format!("bundle {digest}: {error}")))?;
             let bundle = Bundle::from_files(files).map_err(|error| BrokerError::Internal(error.to_string()))?;
             self.policy.swap(bundle);
         }
-        let suspended = self.store.list_suspended().await?;
+        let suspended = self.endings.list_suspended().await?;
         let suspended = suspended.into_iter().map(|row| (row.agent, row.reason)).collect();
         self.standing.store(Arc::new(Standing { control, suspended, deployment }));
         Ok(())
+    }
+
+    /// A commit has shown that the kill switch is thrown: nobody need look to refuse. Nothing is minted on a control row with
+    /// the switch thrown, so what else has changed in it may wait for a look.
+    fn note_killed(&self, control: &Control) {
+        self.standing.rcu(|known| {
+            if known.control.kill_epoch < control.kill_epoch {
+                Arc::new(Standing { control: control.clone(), ..Standing::clone(known) })
+            } else {
+                Arc::clone(known)
+            }
+        });
     }
 
     /// The outcome of a commit, read back if nobody knows it: by a row that it inserts under an id nobody else can use. A row
@@ -98,8 +134,11 @@ impl Broker {
     /// Translate a refused commit; when the control row has changed, look again first, so that the caller can start over.
     pub(super) async fn settle_store_error(&self, error: StoreError) -> BrokerError {
         match error {
+            StoreError::ControlChanged(control) if control.killed => {
+                self.note_killed(&control);
+                BrokerError::KillSwitch
+            }
             StoreError::ControlChanged(control) => match self.look_again().await {
-                Ok(()) if control.killed => BrokerError::KillSwitch,
                 Ok(()) if control.quarantine.is_some() => BrokerError::Restored,
                 Ok(()) => BrokerError::Changed,
                 Err(error) => error,
@@ -219,7 +258,11 @@ impl Broker {
             match record.commit(tx).await {
                 Ok(()) => {
                     crate::sys::killpoint!(KillSwitchAfterCommit);
-                    self.look_again().await?;
+                    if killed {
+                        self.note_killed(&after);
+                    } else {
+                        self.look_again().await?;
+                    }
                     self.wake_sweeps();
                     return Ok(());
                 }

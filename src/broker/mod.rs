@@ -124,6 +124,7 @@ pub struct Inner {
     public_url: String,
     deployment: String,
     standing: ArcSwap<control::Standing>,
+    looks: control::Looks,
     signals: signals::Signals,
     deliveries: deliver::Deliveries,
     active_keys: Mutex<BTreeSet<String>>,
@@ -174,6 +175,7 @@ impl Broker {
             resource_servers: parts.resource_servers,
             public_url: parts.public_url,
             deployment: parts.deployment,
+            looks: control::Looks::default(),
             standing: ArcSwap::from_pointee(control::Standing {
                 control,
                 suspended: BTreeMap::new(),

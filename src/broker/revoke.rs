@@ -1,6 +1,8 @@
 //! Ending authority: the decision that it ends now falls from agent to task to grant to lease in one commit, and the
 //! credentials follow by one path, whoever asked for it: the agent, a person, the clock or a crash.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 
 use super::end_lease::Telling;
@@ -14,6 +16,8 @@ use crate::store::{LeaseFilter, TaskFilter};
 
 /// Leases or tasks looked at in one step.
 const PAGE: u32 = 200;
+/// How long the answer to the kill switch waits for credentials to end.
+const KILLED_WAIT: Duration = Duration::from_millis(500);
 /// Tasks of one agent ended at the same time.
 const PARALLEL: usize = 16;
 
@@ -192,7 +196,13 @@ impl Broker {
         };
         self.set_kill_switch(person, killed, reason, once).await?;
         if killed {
-            self.end_killed(Telling::AtOnce).await?;
+            // The switch is on record. What takes longer than a person should wait is left to the sweeps.
+            let broker = self.clone();
+            let ending = tokio::spawn(async move { broker.end_killed(Telling::AtOnce).await });
+            match tokio::time::timeout(KILLED_WAIT, ending).await {
+                Ok(Ok(Err(error))) => return Err(error),
+                Ok(Ok(Ok(_))) | Ok(Err(_)) | Err(_) => self.wake_sweeps(),
+            }
         }
         let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
         let mut closure = self.closure("kill_switch".to_owned(), EndCause::KillSwitch, &filter).await?;

@@ -1,4 +1,4 @@
-//! The committer: one task that owns the one connection that writes. It takes whatever lists are waiting, those that end
+//! The committer: one thread that owns the one connection that writes. It takes whatever lists are waiting, those that end
 //! authority first, and writes them as one group, so that the number of statements and syncs does not grow with the number of
 //! requests. It never hangs: what it cannot write it answers, and a commit whose outcome is unknown it asks about.
 
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::{AnyConnection, Connection as _, Executor as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::codec::Database;
@@ -29,23 +29,33 @@ pub(super) const GROUP_PATIENCE: Duration = Duration::from_secs(8);
 const OUTCOME_TRIES: u32 = 20;
 const OUTCOME_EVERY: Duration = Duration::from_millis(500);
 
-/// Start the committer on the present runtime.
-pub(super) fn start(target: Target, connection: AnyConnection, accepted: bool, history: Arc<Seen>) -> Arc<Queue> {
+/// Start the committer, on a thread with a small runtime of its own: among hundreds of requests each of its round trips to a
+/// server would wait for its turn to be polled, and with it everybody whose changes are in the group.
+pub(super) fn start(target: Target, accepted: bool, history: Arc<Seen>) -> Result<Arc<Queue>, StoreError> {
     let (common, common_jobs) = mpsc::channel(MAX_WAITING_LISTS);
     let (ending, ending_jobs) = mpsc::channel(MAX_WAITING_LISTS);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let database = target.database();
     let committer = Committer {
         target,
-        connection: Some(connection),
+        connection: None,
         accepted,
         history,
         common: common_jobs,
         ending: ending_jobs,
         waiting_bytes: Arc::clone(&waiting_bytes),
     };
-    let task = Mutex::new(Some(tokio::spawn(committer.run())));
-    Arc::new(Queue { database, jobs: Mutex::new(Some(Lanes { common, ending })), waiting_bytes, task })
+    let no_thread = |error: std::io::Error| StoreError::Unavailable(format!("no thread for the committer: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+    let (ended, end) = oneshot::channel();
+    let work = move || {
+        runtime.block_on(committer.run());
+        // Whoever waited for the end may be gone.
+        let _ = ended.send(());
+    };
+    std::thread::Builder::new().name("committer".to_owned()).spawn(work).map_err(no_thread)?;
+    let end = Mutex::new(Some(end));
+    Ok(Arc::new(Queue { database, jobs: Mutex::new(Some(Lanes { common, ending })), waiting_bytes, end }))
 }
 
 fn not_accepted() -> StoreError {
@@ -53,7 +63,7 @@ fn not_accepted() -> StoreError {
     StoreError::Unavailable(why.to_owned())
 }
 
-/// The committer itself, on its task.
+/// The committer itself, on its thread.
 pub(super) struct Committer {
     pub(super) target: Target,
     /// `None` after a failure, until it is opened again.

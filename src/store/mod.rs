@@ -34,10 +34,10 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::AnyPool;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
+use sqlx::{AnyPool, Connection as _};
 
 pub use bundles::StoredBundle;
 pub use claims::{Claim, Overdue};
@@ -170,7 +170,7 @@ struct Inner {
 }
 
 impl Store {
-    /// Open the database, make and migrate it as needed, and start the committer on the present runtime.
+    /// Open the database, make and migrate it as needed, and start the committer.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it cannot be opened or does not promise full durability; [`StoreError::Corrupt`]
@@ -186,7 +186,9 @@ impl Store {
         let (readers, reserved) = target.readers().await?;
         let listen = target.listen.clone();
         let history = Arc::new(lineage::Seen::load(target.mark())?);
-        let queue = committer::start(target.clone(), writer, accepted, Arc::clone(&history));
+        // The committer has a connection of its own: one belongs to the runtime it was opened on.
+        writer.close().await.map_err(unavailable)?;
+        let queue = committer::start(target.clone(), accepted, Arc::clone(&history))?;
         let inner = Inner { readers, reserved, queue, listen, target, history, _lock: lock };
         Ok(Self { inner: Arc::new(inner), lane: Lane::Common })
     }

@@ -56,7 +56,8 @@ pub(super) struct Queue {
     /// `None` once the store is closed.
     pub(super) jobs: Mutex<Option<Lanes>>,
     pub(super) waiting_bytes: Arc<AtomicUsize>,
-    pub(super) task: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Told when the committer has ended.
+    pub(super) end: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 /// An answer that is on its way.
@@ -135,9 +136,9 @@ impl Queue {
     /// Take no more, and wait until what was taken is written and the connection is closed.
     pub(super) async fn close(&self) {
         drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(end) = end
+            && let Err(error) = end.await
         {
             tracing::error!(%error, "the committer did not end well");
         }
