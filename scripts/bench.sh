@@ -1,9 +1,20 @@
 #!/usr/bin/env bash
-# Measures the release executable over loopback HTTP, beside what the machine itself can do. BENCH_SECONDS is the length of each
-# phase (default 10). What follows is handed to the load generator: --connections N, --phases a1,a2,b,c, --perf FILE,
-# --executable FILE. docs/benchmarks.md says how to read what it prints.
+# Measures the release executable over loopback HTTP, beside what the machine itself can do: on SQLite, on PostgreSQL with one
+# replica and with three, and with a million live leases on each. BENCH_SECONDS is the length of each phase (default 10). With
+# arguments only the load generator runs, with these: --store sqlite|postgres, --replicas N, --connections N, --phases
+# a1,a2,b,c,o, --perf FILE, --executable FILE. docs/benchmarks.md says how to read what it prints.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cargo build --locked --release --bin hallpass
-cargo bench --locked --bench load -- --seconds "${BENCH_SECONDS:-10}" "$@"
+load() { cargo bench --locked --bench load -- --seconds "${BENCH_SECONDS:-10}" "$@"; }
+if (($#)); then
+    load "$@"
+    exit
+fi
+load
+load --store postgres --phases a1,a2,b,o
+load --store postgres --phases a1,a2 --replicas 3
+for store in sqlite postgres; do
+    cargo bench --locked --bench million -- --store "$store"
+done

@@ -1,7 +1,7 @@
 //! Drives the release executable over loopback HTTP and measures it: tasks with a credential, introspections and decisions, at
 //! 64 connections, with what the machine itself can do beside each, because only the ratio says something about the broker.
 //!
-//! `cargo bench --bench load -- [--seconds N] [--connections N] [--phases a1,a2,b,c] [--store sqlite|postgres]
+//! `cargo bench --bench load -- [--seconds N] [--connections N] [--phases a1,a2,b,c,o] [--store sqlite|postgres]
 //! [--replicas N] [--executable FILE] [--perf FILE]`; see docs/benchmarks.md.
 #![allow(
     clippy::unwrap_used,
@@ -70,7 +70,7 @@ impl Options {
         Self {
             seconds: number("--seconds", 10).clamp(1, 600),
             connections: number("--connections", 64).clamp(1, 1024) as usize,
-            phases: value("--phases").unwrap_or("a1,a2,b,c".into()).split(',').map(str::to_owned).collect(),
+            phases: value("--phases").unwrap_or("a1,a2,b,c,o".into()).split(',').map(str::to_owned).collect(),
             executable: value("--executable").unwrap_or(env!("CARGO_BIN_EXE_hallpass").into()).into(),
             perf: value("--perf"),
             postgres: value("--store").is_some_and(|store| store == "postgres"),

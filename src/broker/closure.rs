@@ -20,9 +20,20 @@ impl Broker {
         cause: EndCause,
         filter: &LeaseFilter,
     ) -> Result<Closure, BrokerError> {
+        self.closure_within(PAGES, id, cause, filter).await
+    }
+
+    /// The same, looking at so many pages of leases at most.
+    pub(super) async fn closure_within(
+        &self,
+        pages: usize,
+        id: String,
+        cause: EndCause,
+        filter: &LeaseFilter,
+    ) -> Result<Closure, BrokerError> {
         let now = self.clock.now();
         let (mut worst, mut total, mut after) = (Vec::new(), 0_u64, None);
-        for _ in 0..PAGES {
+        for _ in 0..pages {
             let page = self.endings.list_leases(filter, after, PAGE).await?;
             total = total.saturating_add(u64::try_from(page.len()).unwrap_or(u64::MAX));
             after = page.last().map(|lease| lease.id);

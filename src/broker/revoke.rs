@@ -201,11 +201,13 @@ impl Broker {
             let ending = tokio::spawn(async move { broker.end_killed(Telling::AtOnce).await });
             match tokio::time::timeout(KILLED_WAIT, ending).await {
                 Ok(Ok(Err(error))) => return Err(error),
-                Ok(Ok(Ok(_))) | Ok(Err(_)) | Err(_) => self.wake_sweeps(),
+                Ok(Ok(Ok(_)) | Err(_)) | Err(_) => self.wake_sweeps(),
             }
         }
         let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
-        let mut closure = self.closure("kill_switch".to_owned(), EndCause::KillSwitch, &filter).await?;
+        // Of all that lives one page is looked at: whoever throws the switch waits for it, and the sweeps work on the rest.
+        let name = "kill_switch".to_owned();
+        let mut closure = self.closure_within(1, name, EndCause::KillSwitch, &filter).await?;
         if killed { "engaged" } else { "released" }.clone_into(&mut closure.state);
         Ok(closure)
     }

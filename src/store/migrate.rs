@@ -72,16 +72,18 @@ async fn apply(
     database: Database,
     mode: Mode,
 ) -> Result<Vec<&'static str>, StoreError> {
-    let applied = match mode {
-        Mode::Apply => {
-            connection.execute(CREATE).await.map_err(unavailable)?;
-            connection.fetch_all(LIST).await.map_err(unavailable)?
+    connection.execute("SAVEPOINT look").await.map_err(unavailable)?;
+    let applied = match connection.fetch_all(LIST).await {
+        // An empty database has no such table. It is made only then: whoever may only read and write rows cannot, and need
+        // not where nothing is to be done.
+        Err(error) if error.as_database_error().is_some() => {
+            connection.execute("ROLLBACK TO SAVEPOINT look").await.map_err(unavailable)?;
+            if mode == Mode::Apply {
+                connection.execute(CREATE).await.map_err(unavailable)?;
+            }
+            Vec::new()
         }
-        // Whoever may only read and write rows cannot make the table; an empty database has none.
-        Mode::Check => match connection.fetch_all(LIST).await {
-            Err(error) if error.as_database_error().is_some() => Vec::new(),
-            listed => listed.map_err(unavailable)?,
-        },
+        listed => listed.map_err(unavailable)?,
     };
     let mut known = MIGRATIONS.iter();
     for row in applied {
