@@ -3,7 +3,7 @@
 
 use crate::support::postgres::Server;
 
-/// Writes down how each lease moves and refuses nothing: it watches.
+/// Writes down how each lease moves and refuses nothing: it watches. The indexes are for the questions below.
 pub(super) const WATCH: &str = "
     create table watched_step (
         n bigint generated always as identity primary key, lease_id text not null, was text, is_now text not null,
@@ -21,6 +21,8 @@ pub(super) const WATCH: &str = "
         return null;
     end;
     $$;
+    create index watched_lease on event (lease_id, kind);
+    create index watched_agent on lease (agent_id) where state in ('minting', 'live');
     create trigger watch_lease after insert or update on lease for each row execute function watch_lease();
 ";
 
