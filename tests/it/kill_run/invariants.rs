@@ -22,6 +22,7 @@ pub(super) const WATCH: &str = "
     end;
     $$;
     create index watched_lease on event (lease_id, kind);
+    create index watched_switch on event (seq) where kind in ('kill_switch.engaged', 'kill_switch.released');
     create index watched_agent on lease (agent_id) where state in ('minting', 'live');
     create trigger watch_lease after insert or update on lease for each row execute function watch_lease();
 ";
