@@ -122,7 +122,7 @@ async fn main() {
 
     let stage = Stage::on(server.as_ref().map(|server| server.url("million")), 16);
     let url = server.as_ref().map_or_else(
-        || format!("sqlite:{}", stage.folder.path().join("hallpass.db").display()),
+        || format!("sqlite:{}", stage.folder.path().join("data/hallpass.db").display()),
         |server| server.url("million"),
     );
     // The bundle is in force before there are leases, as it would be.
@@ -160,7 +160,7 @@ async fn main() {
     stop(&mut broker);
 
     let settings = StoreSettings::new(server.as_ref().map_or_else(
-        || format!("sqlite:{}", stage.folder.path().join("hallpass.db").display()),
+        || format!("sqlite:{}", stage.folder.path().join("data/hallpass.db").display()),
         |server| server.url("million"),
     ));
     let store = Store::open(&settings).await.unwrap();
