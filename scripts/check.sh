@@ -28,6 +28,9 @@ cargo test --locked --test house
 step lints
 cargo clippy --locked --all-targets -- -D warnings
 
+step documentation of the code
+RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
 step examples in the documentation of the code
 cargo test --locked --doc
 
@@ -45,8 +48,5 @@ cargo run --locked --quiet -- policy test policies
 
 step generated pages
 scripts/docs.sh --check
-
-step documentation of the code
-RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 
 step "all done"

@@ -9,10 +9,10 @@ use crate::domain::{Actor, EndCause};
 use crate::store::{LeaseFilter, StoreError};
 
 impl Broker {
-    /// [`Broker::end_task`], once under a key.
+    /// `Broker::end_task`, once under a key.
     ///
     /// # Errors
-    /// Those of [`Broker::end_task`], and [`BrokerError::IdempotencyConflict`].
+    /// Those of `Broker::end_task`, and [`BrokerError::IdempotencyConflict`].
     pub async fn end_task_once(
         &self,
         caller: &AgentCaller,
@@ -28,10 +28,10 @@ impl Broker {
         Ok(closure)
     }
 
-    /// [`Broker::revoke`], once under a key.
+    /// `Broker::revoke`, once under a key.
     ///
     /// # Errors
-    /// Those of [`Broker::revoke`], and [`BrokerError::IdempotencyConflict`].
+    /// Those of `Broker::revoke`, and [`BrokerError::IdempotencyConflict`].
     pub async fn revoke_once(
         &self,
         caller: &Caller,
@@ -84,7 +84,7 @@ impl Broker {
         self.closure(id.clone(), EndCause::Revoked, &filter).await
     }
 
-    /// [`Broker::suspend_agent`] or [`Broker::resume_agent`], once under a key.
+    /// `Broker::suspend_agent` or `Broker::resume_agent`, once under a key.
     ///
     /// # Errors
     /// Theirs, and [`BrokerError::IdempotencyConflict`].
@@ -132,10 +132,10 @@ impl Broker {
         Ok(view)
     }
 
-    /// [`Broker::decide_request`], once under a key.
+    /// `Broker::decide_request`, once under a key.
     ///
     /// # Errors
-    /// Those of [`Broker::decide_request`], and [`BrokerError::IdempotencyConflict`].
+    /// Those of `Broker::decide_request`, and [`BrokerError::IdempotencyConflict`].
     pub async fn decide_request_once(
         &self,
         caller: &OperatorCaller,
