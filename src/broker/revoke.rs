@@ -17,7 +17,7 @@ use crate::store::{LeaseFilter, TaskFilter};
 /// Leases or tasks looked at in one step.
 const PAGE: u32 = 200;
 /// How long the answer to the kill switch waits for credentials to end.
-const KILLED_WAIT: Duration = Duration::from_millis(500);
+const KILLED_WAIT: Duration = Duration::from_millis(250);
 /// Tasks of one agent ended at the same time.
 const PARALLEL: usize = 16;
 

@@ -11,7 +11,7 @@ const TABLE: &str = "access_request";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
 "-- access_requests.insert
         INSERT INTO access_request (id, task_id, agent_id, backend, scopes, ttl, confirmation_key, digest, plan, effect,

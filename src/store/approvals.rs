@@ -11,7 +11,7 @@ const TABLE: &str = "approval";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
         "-- approvals.insert
         INSERT INTO approval (request_id, person, id, person_groups, verdict, request_digest, reason, at)

@@ -11,7 +11,7 @@ const TABLE: &str = "decision";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
         "-- decisions.insert
         INSERT INTO decision (id, request_id, task_id, agent_id, outcome, determining, bundle, input, at)

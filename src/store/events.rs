@@ -12,7 +12,7 @@ const TABLE: &str = "event";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
         "-- events.insert
         INSERT INTO event (id, at, kind, actor, agent_id, task_id, request_id, lease_id, body)

@@ -11,7 +11,7 @@ const TABLE: &str = "access_grant";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
 "-- grants.insert
         INSERT INTO access_grant (id, request_id, task_id, agent_id, backend, scopes, plan, ttl, given_at, until_at, state,

@@ -9,7 +9,7 @@ use sqlx::{AnyConnection, Executor as _, Row as _};
 
 use super::codec::{Database, Rows};
 use super::tx::{Change, Expect, List, Statement};
-use super::{StoreError, control, listen, unavailable, usage};
+use super::{StoreError, control, joined, listen, unavailable, usage};
 use crate::domain::{EventId, TaskId};
 
 /// Why a group was not written.
@@ -146,10 +146,9 @@ async fn run(connection: &mut AnyConnection, sql: &'static str) -> Result<(), St
     connection.execute(sql).await.map(drop).map_err(unavailable)
 }
 
-/// Take a turn at writing. The number is an arbitrary one that nobody else takes locks by.
+/// Begin, and take a turn at writing. The number is an arbitrary one that nobody else takes locks by.
 const TAKE_TURN: &str = "-- group.take_turn
-    SELECT CAST(pg_advisory_xact_lock($1) AS TEXT) AS turn";
-const TURN: i64 = 7_311_204_658;
+    BEGIN; SELECT CAST(pg_advisory_xact_lock(7311204658) AS TEXT) AS turn";
 /// Whether an event is there. One without a task is looked for among the newest, which are more than can have been written
 /// since by far.
 const FIND_MARK: &str = "-- group.find_mark
@@ -162,9 +161,8 @@ pub(super) async fn begin(connection: &mut AnyConnection, database: Database) ->
     match database {
         Database::Sqlite => run(connection, "BEGIN IMMEDIATE").await,
         Database::Postgres => {
-            run(connection, "BEGIN").await?;
-            // With a parameter the statement stays prepared.
-            sqlx::query(TAKE_TURN).bind(TURN).execute(connection).await.map(drop).map_err(unavailable)
+            // In one round trip; what follows sees what was committed before the turn was taken.
+            run(connection, TAKE_TURN).await
         }
     }
 }
@@ -214,7 +212,7 @@ async fn apply_and_tell(connection: &mut AnyConnection, database: Database, list
 }
 
 /// Do everything these lists want, inside the open transaction: the control row first, then one statement for each kind of
-/// change, then the limits.
+/// change (on PostgreSQL one for most kinds together), then the limits.
 async fn apply(connection: &mut AnyConnection, database: Database, lists: &[&List]) -> Result<(), Failure> {
     if lists.iter().any(|list| list.control.is_some()) {
         let present = control::read_for_group(connection).await?;
@@ -222,14 +220,28 @@ async fn apply(connection: &mut AnyConnection, database: Database, lists: &[&Lis
             return Err(Failure::OfList(StoreError::ControlChanged(present)));
         }
     }
+    let used = usage::Used::by(database, lists);
+    let totals = match database {
+        Database::Postgres if joined::is_worth_it(lists, used.rows()) => {
+            Some(joined::write(connection, lists, used.rows()).await?)
+        }
+        Database::Postgres | Database::Sqlite => None,
+    };
     for (change, statement) in Change::ALL {
+        if totals.is_some() && joined::covers(lists, *change, statement) {
+            continue;
+        }
         let parts = || lists.iter().filter_map(|list| list.rows(*change));
         let wanted: usize = parts().map(Rows::count).sum();
         if wanted > 0 {
             execute(connection, database, statement, parts(), wanted).await?;
         }
     }
-    usage::apply(connection, database, lists).await
+    let totals = match totals {
+        Some(totals) => totals,
+        None => used.write(connection).await?,
+    };
+    used.settle(connection, lists, &totals).await
 }
 
 async fn execute<'a>(
@@ -243,7 +255,9 @@ async fn execute<'a>(
     let failed = |error| failure(statement.table, &error);
     let found = match statement.expect {
         Expect::Seen => query.fetch_all(connection).await.map_err(failed)?.len(),
-        Expect::Each => usize::try_from(query.execute(connection).await.map_err(failed)?.rows_affected()).unwrap_or(0),
+        Expect::New | Expect::Each => {
+            usize::try_from(query.execute(connection).await.map_err(failed)?.rows_affected()).unwrap_or(0)
+        }
         Expect::Any => query.execute(connection).await.map(|_| wanted).map_err(failed)?,
     };
     if found == wanted { Ok(()) } else { Err(Failure::OfList(StoreError::Conflict { table: statement.table })) }

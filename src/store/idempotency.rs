@@ -10,7 +10,7 @@ const TABLE: &str = "idempotency";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
         "-- idempotency.insert
         INSERT INTO idempotency (owner, used_key, request, subject, at, keep_until)

@@ -13,7 +13,7 @@ const TABLE: &str = "lease";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
 "-- leases.insert
         INSERT INTO lease (id, grant_id, request_id, task_id, agent_id, backend, scopes, plan, intent_at, ends_at, handle,

@@ -15,6 +15,7 @@ mod events;
 mod grants;
 mod group;
 mod idempotency;
+mod joined;
 mod leases;
 mod lineage;
 mod listen;

@@ -81,9 +81,9 @@ impl Queue {
         if size > MAX_LIST_BYTES {
             return Err(StoreError::Unavailable(format!("`{}` writes {size} bytes at once, too many", list.name)));
         }
-        if list.has_nul() {
+        if list.is_unfit() {
             return Err(StoreError::Corrupt(format!(
-                "`{}` writes a text with a NUL, which not every database keeps",
+                "`{}` writes a text with a control character that not every database can be handed",
                 list.name
             )));
         }

@@ -12,7 +12,7 @@ const TABLE: &str = "sealed_delivery";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
         "-- sealed_deliveries.insert
         INSERT INTO sealed_delivery (lease_id, task_id, sealed, keep_until)

@@ -11,7 +11,7 @@ const TABLE: &str = "task";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
 "-- tasks.insert
         INSERT INTO task (id, agent_id, identity, purpose, kind, beneficiary, refs, message, ceiling, opened_at, ends_at,

@@ -7,7 +7,7 @@ use crate::domain::{Digest, Timestamp};
 
 pub(super) const INSERT: Statement = Statement {
     table: "token_seen",
-    expect: Expect::Each,
+    expect: Expect::New,
     sql: grouped!(
         "-- tokens_seen.insert
         INSERT INTO token_seen (token_key, at, keep_until)

@@ -18,6 +18,8 @@ use crate::domain::{AgentId, EventId, Facts};
 pub(super) enum Expect {
     /// Each one: it is inserted, still as its caller saw it, or there is a conflict.
     Each,
+    /// The same, for new rows of the kinds that most groups have.
+    New,
     /// Any number.
     Any,
     /// Each one, counted by the rows that come back: nothing is written.
@@ -136,9 +138,9 @@ impl List {
         self.changes.iter().find(|(kind, _)| *kind == change).map(|(_, rows)| rows)
     }
 
-    /// Whether a text in it has a NUL.
-    pub(super) fn has_nul(&self) -> bool {
-        self.changes.iter().any(|(_, rows)| rows.has_nul())
+    /// Whether a text in it cannot be handed to every database.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.changes.iter().any(|(_, rows)| rows.is_unfit())
     }
 
     /// How many bytes its rows have.

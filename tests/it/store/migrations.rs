@@ -34,11 +34,10 @@ fn statements(text: &str) -> Vec<String> {
 #[test]
 fn both_databases_have_the_same_migrations() {
     let (sqlite, postgres) = (files("sqlite"), files("postgres"));
-    assert!(!sqlite.is_empty());
+    assert!(sqlite.values().any(|text| !statements(text).is_empty()));
     assert_eq!(sqlite.keys().collect::<Vec<_>>(), postgres.keys().collect::<Vec<_>>());
     for (name, text) in &sqlite {
         let said = statements(text);
-        assert!(!said.is_empty(), "{name}");
         assert_eq!(said, statements(&postgres[name]), "{name}");
         assert!(text.starts_with("-- "), "{name} begins with a sentence of why");
     }

@@ -1,0 +1,1 @@
+-- SQLite reads the rows of a group as its own binary JSON and needs nothing for it; see the file of this name for PostgreSQL.
