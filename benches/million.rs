@@ -25,6 +25,8 @@
 mod loopback;
 #[path = "load/machine.rs"]
 mod machine;
+#[path = "../tests/it/support/ports.rs"]
+mod ports;
 #[path = "../tests/it/support/postgres.rs"]
 mod postgres;
 #[path = "../tests/it/support/process.rs"]
@@ -116,7 +118,8 @@ async fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let number = |name: &str, default: usize| option(&args, name).map_or(default, |text| text.parse().unwrap());
     let (leases, rate, seconds) = (number("--leases", 1_000_000), number("--rate", 2000), number("--seconds", 20));
-    let server = option(&args, "--store").is_some_and(|store| store == "postgres").then(postgres::Server::start);
+    let server =
+        option(&args, "--store").is_some_and(|store| store == "postgres").then(postgres::Server::start_for_load);
     let executable = option(&args, "--executable").unwrap_or_else(|| "target/release/hallpass".to_owned());
     let executable = PathBuf::from(executable).canonicalize().unwrap();
 

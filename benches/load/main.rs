@@ -1,7 +1,7 @@
 //! Drives the release executable over loopback HTTP and measures it: tasks with a credential, introspections and decisions, at
 //! 64 connections, with what the machine itself can do beside each, because only the ratio says something about the broker.
 //!
-//! `cargo bench --bench load -- [--seconds N] [--connections N] [--phases a1,a2,b,c,o] [--store sqlite|postgres]
+//! `cargo bench --bench load -- [--seconds N] [--connections N] [--phases a1,a2,b,c,o,s] [--store sqlite|postgres]
 //! [--replicas N] [--executable FILE] [--perf FILE]`; see docs/benchmarks.md.
 #![allow(
     clippy::unwrap_used,
@@ -24,10 +24,13 @@
 mod loopback;
 mod machine;
 mod overload;
+#[path = "../../tests/it/support/ports.rs"]
+mod ports;
 #[path = "../../tests/it/support/postgres.rs"]
 mod postgres;
 #[path = "../../tests/it/support/process.rs"]
 mod process;
+mod soak;
 mod start;
 
 use std::cell::Cell;
@@ -119,8 +122,8 @@ async fn main() {
     let options = Options::read();
     let executable = options.executable.as_path();
     start::report(executable).await;
-    let server = options.postgres.then(postgres::Server::start);
-    let stage = Stage::on(server.as_ref().map(|server| server.url("bench")), AGENTS);
+    let server = options.postgres.then(postgres::Server::start_for_load);
+    let stage = Rc::new(Stage::on(server.as_ref().map(|server| server.url("bench")), AGENTS));
     let limits = Limits::measure(stage.folder.path());
     limits.print();
     let mut fleet = Fleet::start(&stage, executable, options.replicas).await;
@@ -140,6 +143,10 @@ async fn main() {
         for phase in &options.phases {
             if phase == "o" {
                 overload::report(&stage, &fleet, &options).await;
+                continue;
+            }
+            if phase == "s" {
+                soak::report(&stage, &fleet, &options).await;
                 continue;
             }
             let (what, mut scripts, repeats) = scripts(phase, &stage, &options).await;
@@ -248,7 +255,7 @@ async fn scripts(phase: &str, stage: &Stage, options: &Options) -> (&'static str
             };
             ("decision only", connections.map(decisions).collect(), true)
         }
-        other => panic!("no phase `{other}`; there are a1, a2, b and c"),
+        other => panic!("no phase `{other}`; there are a1, a2, b, c, o and s"),
     }
 }
 

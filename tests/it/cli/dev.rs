@@ -1,6 +1,7 @@
 //! `hallpass dev`, `demo` and `doctor`.
 
-use super::{Dev, free_ports, hallpass, run};
+use super::{Dev, hallpass, run};
+use crate::support::ports::free_ports;
 
 #[test]
 fn the_demo_sees_every_step_to_be_true() {
@@ -23,7 +24,7 @@ fn dev_refuses_an_address_that_others_can_reach() {
 
 #[test]
 fn dev_says_when_a_port_is_taken() {
-    let port = free_ports();
+    let port = free_ports(3);
     let _taken = std::net::TcpListener::bind(("127.0.0.1", port + 1)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let listen = format!("127.0.0.1:{port}");
@@ -36,7 +37,7 @@ fn dev_says_when_a_port_is_taken() {
 fn dev_keeps_what_was_edited_and_stops_cleanly() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dev");
-    let port = free_ports();
+    let port = free_ports(3);
     let mut first = Dev::start_in(&folder, port, &[], None);
     let (code, log) = first.stop();
     assert_eq!(code, Some(0), "{log}");

@@ -3,7 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use super::{Dev, free_ports, hallpass, run, said, signal};
+use super::{Dev, hallpass, run, said, signal};
+use crate::support::ports::free_ports;
 
 fn read_as(dev: &Dev, options: &[&str], command: &[&str]) -> Command {
     let mut exec = dev.by("release-bot", &["exec", "--purpose", "read", "--scope", "sandbox:releases:read"]);
@@ -97,7 +98,7 @@ fn what_is_denied_pending_unknown_or_away_has_its_exit_code() {
     let (code, _, err) = run(hallpass().args(["--server", &dev.url(), "whoami"]).env("HALLPASS_TOKEN", "a.b.c"));
     assert_eq!(code, 7, "{err}");
     assert!(!err.contains("a.b.c"), "{err}");
-    let (code, _, err) = run(hallpass().args(["--server", &format!("http://127.0.0.1:{}", free_ports()), "whoami"]));
+    let (code, _, err) = run(hallpass().args(["--server", &format!("http://127.0.0.1:{}", free_ports(1)), "whoami"]));
     assert_eq!(code, 6, "{err}");
     assert_eq!(run(hallpass().args(["exec", "--purpose", "x"])).0, 2);
     let (code, _, err) = run(&mut dev.by("nobody", &["whoami"]));

@@ -8,10 +8,11 @@ mod reconcile;
 mod secrets;
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+
+use crate::support::ports::free_ports;
 
 /// The executable, without what the environment of the test run might say.
 pub(crate) fn hallpass() -> Command {
@@ -34,17 +35,6 @@ pub(crate) fn said(output: Output) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
-/// Three ports in a row that nobody listens on.
-pub(crate) fn free_ports() -> u16 {
-    loop {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < 65_000 && (1..=2).all(|n| TcpListener::bind(("127.0.0.1", port + n)).is_ok()) {
-            return port;
-        }
-    }
-}
-
 /// A running `hallpass dev`.
 pub(crate) struct Dev {
     pub(crate) folder: PathBuf,
@@ -59,7 +49,7 @@ impl Dev {
     pub(crate) fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("dev");
-        Self::start_in(&folder, free_ports(), &[], Some(root))
+        Self::start_in(&folder, free_ports(3), &[], Some(root))
     }
 
     /// Start it and read its log until it greets.

@@ -6,7 +6,8 @@ use std::path::Path;
 use hallpass::client::{Client, ClientSettings, TokenSource};
 use hallpass::sys::{ExposeSecret as _, Ids, SecretString, SystemClock, SystemEntropy};
 
-use super::{Dev, free_ports, hallpass, run};
+use super::{Dev, hallpass, run};
+use crate::support::ports::free_ports;
 
 fn ids() -> Ids {
     Ids::new(std::sync::Arc::new(SystemClock), std::sync::Arc::new(SystemEntropy::default()))
@@ -81,9 +82,9 @@ fn abuse(dev: &Dev, used: &str, unused: &str) -> String {
 fn sec_01_sec_02_sec_04_no_secret_is_in_logs_database_audit_metrics_problems_or_arguments() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("dev");
-    let port = free_ports();
+    let port = free_ports(3);
     Dev::start_in(&folder, port, &[], None).stop();
-    let metrics_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let metrics_port = free_ports(1);
     let config = folder.join("hallpass.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let with_metrics = format!("[server]\nmetrics_listen = \"127.0.0.1:{metrics_port}\"\n");

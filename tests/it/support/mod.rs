@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod idp;
 pub(crate) mod loopback;
 pub(crate) mod outside;
+pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod store_fault;

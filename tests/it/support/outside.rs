@@ -56,7 +56,9 @@ impl Outside {
 }
 
 async fn answer(State(served): State<Served>, body: String) -> (StatusCode, Json<Value>) {
-    match act(&served, &serde_json::from_str(&body).unwrap()).await {
+    // Who asks may die in the middle of a question.
+    let Ok(question) = serde_json::from_str(&body) else { return (StatusCode::BAD_REQUEST, Json(json!("cut short"))) };
+    match act(&served, &question).await {
         Ok(said) => (StatusCode::OK, Json(said)),
         Err(MintError::Unavailable(why)) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!(why))),
         Err(refused) => (StatusCode::FORBIDDEN, Json(json!(refused.to_string()))),

@@ -2,13 +2,20 @@
 //! that the broker insists on. It ends with the process that started it.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hallpass::sys::{Clock as _, SteadyClock};
+
+use super::ports::free_ports;
+
+/// Small, for a test.
+const SMALL: &[&str] = &["shared_buffers=64MB", "max_wal_size=512MB"];
+/// As docs/operating.md says for a server that is to do much.
+#[allow(dead_code, reason = "only measuring programs use it")]
+const LARGE: &[&str] = &["shared_buffers=1GB", "max_wal_size=8GB", "wal_buffers=64MB", "wal_compression=lz4"];
 
 /// Longest that a server may take to start or stop.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -17,6 +24,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
+    settings: &'static [&'static str],
     state: Mutex<State>,
 }
 
@@ -39,8 +47,18 @@ impl Server {
         Self::start_after(|_| {})
     }
 
+    /// The same with the settings of a server that is to do much.
+    #[allow(dead_code, reason = "only measuring programs use it")]
+    pub(crate) fn start_for_load() -> Self {
+        Self::start_with(LARGE, |_| {})
+    }
+
     /// The same, with more in its data folder first, e.g. other settings.
     pub(crate) fn start_after(change: impl FnOnce(&Path)) -> Self {
+        Self::start_with(SMALL, change)
+    }
+
+    fn start_with(settings: &'static [&'static str], change: impl FnOnce(&Path)) -> Self {
         remove_left_overs();
         let folder = new_folder();
         let data = folder.join("data");
@@ -52,7 +70,7 @@ impl Server {
             "--no-sync",
         ]));
         change(&data);
-        let server = Self { folder, port: free_port(), state: Mutex::default() };
+        let server = Self { folder, port: free_ports(1), settings, state: Mutex::default() };
         server.resume();
         server
     }
@@ -67,7 +85,7 @@ impl Server {
         run(copy.arg("-h").arg(&self.folder).arg("-p").arg(self.port.to_string()));
         std::fs::write(data.join("standby.signal"), "").unwrap();
         give_away(&data.join("standby.signal"));
-        Self { folder, port: self.port, state: Mutex::default() }
+        Self { folder, port: self.port, settings: self.settings, state: Mutex::default() }
     }
 
     /// Let a standby be the primary.
@@ -92,13 +110,8 @@ impl Server {
         let log = self.folder.join("log");
         let mut command = as_postgres(Some("QUIT"), &program("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(&self.folder).arg("-p").arg(self.port.to_string());
-        for set in [
-            "listen_addresses=127.0.0.1",
-            "max_connections=400",
-            "shared_buffers=64MB",
-            "max_wal_size=512MB",
-            "wal_level=replica",
-        ] {
+        let common = ["listen_addresses=127.0.0.1", "max_connections=400", "wal_level=replica"];
+        for set in common.iter().chain(self.settings) {
             command.arg("-c").arg(set);
         }
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
@@ -286,10 +299,6 @@ fn program(name: &str) -> PathBuf {
         versions.pop().unwrap_or_default()
     });
     folder.join(name)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn run(command: &mut Command) -> String {

@@ -2,7 +2,7 @@
 //! identity provider that is a key in a file, and the executable, started and killed. The load generator stages it too.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,7 @@ use josekit::jws::{self, JwsSigner};
 use serde_json::{Value, json};
 
 use super::loopback::{Wire, get, request};
+use super::ports::free_ports;
 
 /// The issuers of the shipped bundle.
 const AGENTS: &str = "http://127.0.0.1:8601";
@@ -197,7 +198,7 @@ impl Stage {
 
 /// An address of this machine that nobody listens on.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    (Ipv4Addr::LOCALHOST, free_ports(1)).into()
 }
 
 fn write(folder: &Path, name: &str, text: &str) {
