@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::ask::delivery_key;
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::evaluate::{Asking, current_digest, is_no_more, voters};
 use super::facts::Record;
 use super::idempotency::{Attempt, Once, subject};
@@ -66,15 +66,12 @@ impl Broker {
                 Err(error) => return Err(error),
             }
         }
+        let why = Revocation {
+            reason: Some("policy or plan differs now"),
+            ..Revocation::by_broker(EndCause::PolicyChanged, Telling::AtOnce)
+        };
         for grant in refused {
-            self.end_grant(
-                grant,
-                EndCause::PolicyChanged,
-                Actor::Broker,
-                Some("policy or plan differs now"),
-                Telling::AtOnce,
-            )
-            .await?;
+            self.end_grant(grant, &why).await?;
         }
         if begun.is_empty() {
             // Nothing is made under the key now, so it is not used up; what was made under it before is answered again.

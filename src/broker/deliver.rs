@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{
@@ -149,8 +149,9 @@ impl Broker {
     }
 
     async fn end_undelivered(&self, id: LeaseId) -> Result<(), BrokerError> {
+        let why = Revocation::by_broker(EndCause::Undelivered, Telling::AtOnce);
         match self.store.find_lease(id).await? {
-            Some(lease) => self.end_leases_of(vec![lease], EndCause::Undelivered, Actor::Broker, Telling::AtOnce).await,
+            Some(lease) => self.end_leases_of(vec![lease], &why).await,
             None => Ok(()),
         }
     }

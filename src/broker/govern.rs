@@ -4,7 +4,7 @@ use super::facts::{Record, about_task};
 use super::idempotency::Once;
 use super::{AgentCaller, Broker, BrokerError, OperatorCaller};
 use crate::api::{AgentView, SuspendAsk, TaskAnswer};
-use crate::domain::{Actor, AgentId, EndCause, EventKind, Message, Subjects};
+use crate::domain::{Actor, AgentId, EventKind, Message, Subjects};
 use crate::policy::OperatorAction;
 use crate::store::StoreError;
 
@@ -52,7 +52,7 @@ impl Broker {
     ) -> Result<AgentView, BrokerError> {
         let id = self.change_standing(caller, agent, &ask, true, once).await?;
         let actor = Actor::Operator(caller.operator.person.clone());
-        self.close_tasks_of(&id, EndCause::Revoked, &actor, &ask.reason).await?;
+        self.close_tasks_of(&id, actor, &ask.reason).await?;
         self.agent_by_id(&id)
     }
 

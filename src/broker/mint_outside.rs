@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulkhead::MintPermit;
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::mint::{Begun, Ready, note_minted};
 use super::open_task::{MAX_TRIES, note_decision};
@@ -212,9 +212,8 @@ impl Broker {
     async fn let_work(&self, live: &Lease, minter: &dyn Minter) -> Result<(), BrokerError> {
         let activated = tokio::time::timeout(CALL_TIMEOUT, minter.activate(&live.handle)).await;
         if let Err(error) = activated.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned()))) {
-            if let Err(unended) =
-                self.end_leases_of(vec![live.clone()], EndCause::Aborted, Actor::Broker, Telling::BySweeps).await
-            {
+            let why = Revocation::by_broker(EndCause::Aborted, Telling::BySweeps);
+            if let Err(unended) = self.end_leases_of(vec![live.clone()], &why).await {
                 tracing::error!(lease.id = %live.id, error = %unended, "a lease that does not work could not be ended yet; the sweep does it");
             }
             return Err(error.into());

@@ -127,7 +127,7 @@ impl Broker {
         if view.suspended.is_some() {
             let id = agent.parse().map_err(|_| BrokerError::NotFound("agent"))?;
             let actor = Actor::Operator(caller.operator.person.clone());
-            self.close_tasks_of(&id, EndCause::Revoked, &actor, &ask.reason).await?;
+            self.close_tasks_of(&id, actor, &ask.reason).await?;
         }
         Ok(view)
     }

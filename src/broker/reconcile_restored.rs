@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Handle, Lease, LeaseId, LeaseState, Name, Subjects};
@@ -111,13 +111,14 @@ impl Broker {
     /// Close every task, and with it what rests on it: it may have been ended after the backup.
     async fn close_all_tasks(&self) -> Result<(), BrokerError> {
         let filter = TaskFilter { agent: None, open: Some(true) };
+        let why = Revocation::by_broker(EndCause::Restored, Telling::BySweeps);
         let mut after = None;
         loop {
             let tasks = self.store.list_tasks(&filter, after, PAGE).await?;
             let Some(last) = tasks.last() else { return Ok(()) };
             after = Some(last.id);
             let closed = futures_util::stream::iter(tasks)
-                .map(|task| self.close_task(task, EndCause::Restored, Actor::Broker, None, Telling::BySweeps))
+                .map(|task| self.close_task(task, &why))
                 .buffer_unordered(PARALLEL)
                 .collect::<Vec<_>>()
                 .await;
