@@ -15,7 +15,7 @@ use super::{AgentCaller, Broker, BrokerError};
 use crate::api::{CollectAsk, TaskAnswer};
 use crate::domain::{AccessRequest, Actor, Agent, Decision, EndCause, Grant, Outcome, Task, Timestamp};
 use crate::policy::Bundle;
-use crate::store::{LeaseFilter, StoreError};
+use crate::store::LeaseFilter;
 use crate::sys::DeliveryKey;
 
 impl Broker {
@@ -75,10 +75,10 @@ impl Broker {
         }
         if begun.is_empty() {
             // Nothing is made under the key now, so it is not used up; what was made under it before is answered again.
-            return match self.find_used(once).await? {
-                Some(_) => Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })),
-                None => Ok(self.answer_stored(&task).await),
-            };
+            return Ok(match self.find_used(once).await? {
+                Some(_) => self.replay(once).await,
+                None => self.answer_stored(&task).await,
+            });
         }
         let sealed = begun.iter().filter(|_| seal_to.is_some()).map(|(_, one)| one.lease());
         once.record(&mut tx, || subject(&task, &[], sealed), now);
