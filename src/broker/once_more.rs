@@ -66,11 +66,8 @@ impl Broker {
                 return Ok(self.closure_of(id.clone(), EndCause::Revoked, row, 1));
             }
             RevocationTarget::KillSwitch(_) => {
-                let filter = LeaseFilter { live: Some(true), ..any() };
-                let mut closure = self.closure("kill_switch".to_owned(), EndCause::KillSwitch, &filter).await?;
                 let killed = self.store.control().await?.killed;
-                if killed { "engaged" } else { "released" }.clone_into(&mut closure.state);
-                return Ok(closure);
+                return self.switch_closure(killed).await;
             }
         };
         self.closure(id.clone(), EndCause::Revoked, &filter).await

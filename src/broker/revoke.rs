@@ -201,8 +201,13 @@ impl Broker {
                 Ok(Ok(Ok(_)) | Err(_)) | Err(_) => self.wake_sweeps(),
             }
         }
+        self.switch_closure(killed).await
+    }
+
+    /// What is known of everything that lives, and how the kill switch stands. Of all that lives one page is looked at: whoever
+    /// throws the switch waits for it, and the sweeps work on the rest.
+    pub(super) async fn switch_closure(&self, killed: bool) -> Result<Closure, BrokerError> {
         let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
-        // Of all that lives one page is looked at: whoever throws the switch waits for it, and the sweeps work on the rest.
         let name = "kill_switch".to_owned();
         let mut closure = self.closure_within(1, name, EndCause::KillSwitch, &filter).await?;
         if killed { "engaged" } else { "released" }.clone_into(&mut closure.state);
