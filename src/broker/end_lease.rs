@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::bulkhead::Call;
+use super::bulkhead::{Call, in_time};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Refusal, Timestamp};
 use crate::minter::{MintError, Minter, Probe, Revoked};
 use crate::store::{StoreError, Tx};
 
-/// How long one attempt to end a credential may take.
-const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one attempt to end a credential, or to tidy up after it, may take.
+pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer waits for credentials to end before it says how far they are.
 const CLOSURE_WAIT: Duration = Duration::from_secs(3);
 /// For how long sweeps leave a lease alone whose backend is being told by whoever put it to its end, in milliseconds.
@@ -242,9 +242,8 @@ impl Broker {
         }
         if let Some(minter) = cleanup {
             crate::sys::killpoint!(EndBeforeCleanup);
-            let tidied = tokio::time::timeout(REVOKE_TIMEOUT, minter.cleanup(&lease.handle)).await;
+            let tidied = in_time(REVOKE_TIMEOUT, minter.cleanup(&lease.handle)).await;
             crate::sys::killpoint!(EndAfterCleanup);
-            let tidied = tidied.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())));
             if let Err(error) = tidied {
                 return self.note_failed(lease.clone(), &error, now, record);
             }
@@ -315,9 +314,7 @@ impl Broker {
                 }
             }
         };
-        tokio::time::timeout(REVOKE_TIMEOUT, told)
-            .await
-            .unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())))
+        in_time(REVOKE_TIMEOUT, told).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
+use super::bulkhead::in_time;
 use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
@@ -169,8 +170,7 @@ impl Broker {
 
     async fn probe_of(&self, lease: &Lease) -> Probe {
         let Some(minter) = self.minters.find(&lease.backend) else { return Probe::Unknown };
-        let probed = tokio::time::timeout(PATIENCE, minter.probe(&lease.handle)).await;
-        probed.map_or(Probe::Unknown, |probe| probe.unwrap_or(Probe::Unknown))
+        in_time(PATIENCE, minter.probe(&lease.handle)).await.unwrap_or(Probe::Unknown)
     }
 
     /// End these: record that they must end, tell their backends, and count what has ended.
@@ -254,8 +254,7 @@ impl Broker {
         dry_run: bool,
         report: &mut ReconcileReport,
     ) -> Result<Vec<Handle>, BrokerError> {
-        let listed = tokio::time::timeout(PATIENCE, minter.inventory()).await;
-        let Ok(Ok(Inventory::Complete(found))) = listed else {
+        let Ok(Inventory::Complete(found)) = in_time(PATIENCE, minter.inventory()).await else {
             report.unlistable = true;
             return Ok(Vec::new());
         };
