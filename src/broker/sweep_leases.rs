@@ -83,9 +83,9 @@ impl Broker {
         }
         let report =
             SweepReport { done: claimed.len(), more: u32::try_from(claimed.len()).is_ok_and(|count| count >= limit) };
-        let (handed_over, claimed): (Vec<Lease>, Vec<Lease>) = claimed
-            .into_iter()
-            .partition(|lease| lease.is_undelivered() && now < lease.ends_at && self.deliveries.was_handed_over(lease));
+        let (handed_over, claimed): (Vec<Lease>, Vec<Lease>) = claimed.into_iter().partition(|lease| {
+            lease.is_undelivered() && now < lease.ends_at && self.deliveries.was_handed_over(lease.id, lease.fence)
+        });
         if !handed_over.is_empty() {
             self.record_deliveries_now().await;
         }
