@@ -3,6 +3,7 @@
 //! looks undelivered, and ends too.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -158,20 +159,28 @@ impl Broker {
         }
     }
 
-    /// Record deliveries as they come, many in one commit. Runs for the life of the broker.
-    pub async fn record_deliveries_forever(&self) {
+    /// Record deliveries as they come, many in one commit, until it is time to stop. What is being recorded then is recorded to
+    /// the end: whoever records the rest would write it twice.
+    pub async fn record_deliveries_until(&self, stopping: impl Future<Output = ()>) {
+        let mut stopping = pin!(stopping);
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut all_recorded = true;
         loop {
-            let called = self.deliveries.wake.notified();
-            if all_recorded {
-                called.await;
-            } else {
-                // Nobody need call again for what could not be recorded.
-                drop(tokio::time::timeout(RETRY, called).await);
+            let called = async {
+                let called = self.deliveries.wake.notified();
+                if all_recorded {
+                    called.await;
+                } else {
+                    // Nobody need call again for what could not be recorded.
+                    drop(tokio::time::timeout(RETRY, called).await);
+                }
+                pace.tick().await;
+            };
+            tokio::select! {
+                () = called => {}
+                () = &mut stopping => return,
             }
-            pace.tick().await;
             all_recorded = self.record_deliveries_now().await;
         }
     }
