@@ -151,7 +151,7 @@ impl Broker {
     }
 
     /// The control row is not what the intent was committed under: whether what changed lets the mint go on. A kill switch
-    /// never does, not even one that was released since.
+    /// never does, not even one that was released since, nor does a quarantine.
     async fn check_again(
         &self,
         minting: &Minting,
@@ -164,6 +164,7 @@ impl Broker {
         if seen.killed || seen.kill_epoch != before.kill_epoch {
             return Err(BrokerError::KillSwitch);
         }
+        self.out_of_quarantine()?;
         let bundle = self.policy.current();
         let agent = self.standing_agent(&bundle, &task.agent)?;
         if seen.bundle == before.bundle {
