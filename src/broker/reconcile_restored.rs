@@ -13,7 +13,6 @@ use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Handle, Lease, LeaseId, LeaseState, Name, Subjects};
 use crate::minter::{Inventory, Minter, Probe};
 use crate::store::{Control, Lineage, TaskFilter};
-use crate::sys::sha256;
 
 /// Rows looked at in one go.
 const PAGE: u32 = 500;
@@ -66,7 +65,7 @@ pub struct ReconcileReport {
     pub orphans: u64,
     /// Objects with our mark and no lease that could not be ended.
     pub orphans_left: u64,
-    /// Whether the backend cannot list what it holds.
+    /// Whether the backend cannot list what it holds, or did not answer.
     pub unlistable: bool,
 }
 
@@ -209,10 +208,8 @@ impl Broker {
         } else {
             futures_util::stream::iter(ending).for_each_concurrent(PARALLEL, |lease| self.end_lease(lease)).await;
         }
-        for id in ids {
-            if let Some(lease) = self.store.find_lease(id).await? {
-                count(reports, &lease.backend, matches!(lease.state, LeaseState::Ended { .. }));
-            }
+        for lease in self.store.find_leases(&ids).await? {
+            count(reports, &lease.backend, matches!(lease.state, LeaseState::Ended { .. }));
         }
         Ok(())
     }
@@ -284,9 +281,9 @@ impl Broker {
         let tokens_from_millis = if ask.told == Told::Complete { control.tokens_from_millis } else { now.as_millis() };
         let after = Control { restore_epoch: epoch, quarantine: None, tokens_from_millis, ..control.clone() };
         let deployment = if ask.told == Told::Fork {
-            let mut random = [0_u8; 32];
+            let mut random = [0_u8; 8];
             self.entropy.fill(&mut random);
-            data_encoding::HEXLOWER.encode(sha256(random).as_bytes()).chars().take(16).collect()
+            data_encoding::HEXLOWER.encode(&random)
         } else {
             lineage.deployment.clone()
         };
