@@ -199,10 +199,10 @@ async fn crash_02_a_client_that_goes_away_at_any_moment_leaves_nothing_that_work
 }
 
 /// Holds the one lock for writing on a SQLite file, so that whatever is committed waits.
-struct Lock(sqlx::AnyConnection);
+pub(super) struct Lock(sqlx::AnyConnection);
 
 impl Lock {
-    async fn take(house: &Harness) -> Self {
+    pub(super) async fn take(house: &Harness) -> Self {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite:{}", house.dir.path().join("hallpass.db").display());
         let mut behind = sqlx::AnyConnection::connect(&url).await.unwrap();
@@ -210,13 +210,13 @@ impl Lock {
         Self(behind)
     }
 
-    async fn let_go(mut self) {
+    pub(super) async fn let_go(mut self) {
         sqlx::query("ROLLBACK").execute(&mut self.0).await.unwrap();
     }
 }
 
 /// Give every other task its turn, until all of them wait for something.
-async fn let_others_work() {
+pub(super) async fn let_others_work() {
     for _ in 0..2000 {
         tokio::task::yield_now().await;
     }
