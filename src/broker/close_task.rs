@@ -2,15 +2,19 @@
 //! finished page by page, by the sweeps if need be, because the task says that there is more. A credential cannot come into
 //! being under a task that is closed: whoever records a lease checks the task in the same commit.
 
+use futures_util::StreamExt as _;
+
 use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_grant, about_request, about_task};
 use super::open_task::MAX_TRIES;
 use super::{Broker, BrokerError};
-use crate::domain::{Actor, EndCause, EventKind, Grant, Lease, Task, TaskState};
-use crate::store::{LeaseFilter, StoreError, Tx};
+use crate::domain::{Actor, AgentId, EndCause, EventKind, Grant, Lease, Task, TaskState};
+use crate::store::{LeaseFilter, StoreError, TaskFilter, Tx};
 
-/// Requests, grants or leases of a task that end in one change.
+/// Requests, grants or leases of a task that end in one change; and tasks listed in one step.
 const PAGE: u32 = 500;
+/// Tasks closed at the same time.
+const PARALLEL: usize = 16;
 
 impl Broker {
     /// Close one task: it, its pending requests, its grants and its leases, in one commit as far as one commit goes; then the
@@ -24,6 +28,23 @@ impl Broker {
             task = self.endings.find_task(task.id).await?.ok_or(BrokerError::NotFound("task"))?;
         }
         Err(BrokerError::Changed)
+    }
+
+    /// Close every open task, or those of one agent.
+    pub(super) async fn close_tasks(&self, agent: Option<AgentId>, why: &Revocation<'_>) -> Result<(), BrokerError> {
+        let filter = TaskFilter { agent, open: Some(true) };
+        let mut after = None;
+        loop {
+            let tasks = self.endings.list_tasks(&filter, after, PAGE).await?;
+            let Some(last) = tasks.last() else { return Ok(()) };
+            after = Some(last.id);
+            let closed = futures_util::stream::iter(tasks)
+                .map(|task| self.close_task(task, why))
+                .buffer_unordered(PARALLEL)
+                .collect::<Vec<_>>()
+                .await;
+            closed.into_iter().collect::<Result<Vec<_>, _>>()?;
+        }
     }
 
     async fn try_close_task(&self, task: &Task, why: &Revocation<'_>) -> Result<(), BrokerError> {

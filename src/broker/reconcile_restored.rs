@@ -12,7 +12,7 @@ use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Handle, Lease, LeaseId, LeaseState, Name, Subjects};
 use crate::minter::{Inventory, Minter, Probe};
-use crate::store::{Control, Lineage, TaskFilter};
+use crate::store::{Control, Lineage};
 
 /// Rows looked at in one go.
 const PAGE: u32 = 500;
@@ -88,7 +88,8 @@ impl Broker {
         self.look_again().await?;
         let mut reports = Reports::new();
         if !ask.dry_run && ask.told != Told::Complete {
-            self.close_all_tasks().await?;
+            // With all that rests on them: any of them may have been ended after the backup.
+            self.close_tasks(None, &Revocation::by_broker(EndCause::Restored, Telling::BySweeps)).await?;
         }
         let kept = self.compare_leases(ask, &control, &mut reports).await?;
         let mut orphans = Vec::new();
@@ -106,24 +107,6 @@ impl Broker {
         }
         self.open_epoch(ask, &control, &reports, orphans).await?;
         Ok(reports)
-    }
-
-    /// Close every task, and with it what rests on it: it may have been ended after the backup.
-    async fn close_all_tasks(&self) -> Result<(), BrokerError> {
-        let filter = TaskFilter { agent: None, open: Some(true) };
-        let why = Revocation::by_broker(EndCause::Restored, Telling::BySweeps);
-        let mut after = None;
-        loop {
-            let tasks = self.store.list_tasks(&filter, after, PAGE).await?;
-            let Some(last) = tasks.last() else { return Ok(()) };
-            after = Some(last.id);
-            let closed = futures_util::stream::iter(tasks)
-                .map(|task| self.close_task(task, &why))
-                .buffer_unordered(PARALLEL)
-                .collect::<Vec<_>>()
-                .await;
-            closed.into_iter().collect::<Result<Vec<_>, _>>()?;
-        }
     }
 
     /// Go through all leases that have not ended; the handles of those that live on, by backend.

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-
 use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::idempotency::Once;
@@ -12,14 +10,12 @@ use super::{AgentCaller, Broker, BrokerError, Caller, OperatorCaller};
 use crate::api::{Closure, RevocationTarget, RevokeAsk};
 use crate::domain::{Actor, AgentId, EndCause, EventKind, GrantId, LeaseId, LeaseState, Name, Subjects, TaskState};
 use crate::policy::OperatorAction;
-use crate::store::{LeaseFilter, TaskFilter};
+use crate::store::LeaseFilter;
 
-/// Leases or tasks looked at in one step.
+/// Leases looked at in one step.
 const PAGE: u32 = 200;
 /// How long the answer to the kill switch waits for credentials to end.
 const KILLED_WAIT: Duration = Duration::from_millis(250);
-/// Tasks of one agent ended at the same time.
-const PARALLEL: usize = 16;
 
 impl Broker {
     /// End a task of the caller's: everything it holds ends, and the answer says how surely.
@@ -133,20 +129,7 @@ impl Broker {
 
     /// Close every open task of an agent.
     pub(super) async fn close_tasks_of(&self, agent: &AgentId, actor: Actor, reason: &str) -> Result<(), BrokerError> {
-        let filter = TaskFilter { agent: Some(agent.clone()), open: Some(true) };
-        let why = revoked(actor, Some(reason));
-        let mut after = None;
-        loop {
-            let tasks = self.endings.list_tasks(&filter, after, PAGE).await?;
-            let Some(last) = tasks.last() else { return Ok(()) };
-            after = Some(last.id);
-            let ended = futures_util::stream::iter(tasks)
-                .map(|task| self.close_task(task, &why))
-                .buffer_unordered(PARALLEL)
-                .collect::<Vec<_>>()
-                .await;
-            ended.into_iter().collect::<Result<Vec<_>, _>>()?;
-        }
+        self.close_tasks(Some(agent.clone()), &revoked(actor, Some(reason))).await
     }
 
     async fn revoke_backend(&self, person: &OperatorCaller, name: &str, reason: &str) -> Result<Closure, BrokerError> {
