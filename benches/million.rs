@@ -4,18 +4,9 @@
 //! `cargo bench --bench million -- [--leases N] [--rate N] [--seconds N] [--store sqlite|postgres] [--executable FILE]`; of
 //! `leases` live leases `rate * seconds` come to their end while it is looked at, evenly spread. See docs/benchmarks.md.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::print_stdout,
-    clippy::print_stderr,
+    clippy::pedantic,
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
     unreachable_pub,
     dead_code,
     reason = "a measuring program, not the broker"

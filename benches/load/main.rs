@@ -4,17 +4,9 @@
 //! `cargo bench --bench load -- [--seconds N] [--connections N] [--phases a1,a2,b,c,o,s] [--store sqlite|postgres]
 //! [--replicas N] [--executable FILE] [--perf FILE]`; see docs/benchmarks.md.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::print_stdout,
-    clippy::print_stderr,
+    clippy::pedantic,
+    clippy::restriction,
     clippy::disallowed_methods,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
     unreachable_pub,
     dead_code,
     reason = "a measuring program, not the broker"

@@ -27,6 +27,18 @@ const PROBE_MILLIS: i64 = 12_000;
 /// Failed endings in a row after which an ending that works says that the backend is well again.
 const UNWELL_AFTER: u32 = 3;
 
+/// Make an outside call that may take so long; what is given up then may still land.
+///
+/// # Errors
+/// The call's own; [`MintError::Unavailable`] when there was no answer in time.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, MintError>>,
+) -> Result<T, MintError> {
+    let answered = tokio::time::timeout(limit, call).await;
+    answered.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())))
+}
+
 /// The rooms of all backends.
 pub(super) struct Bulkheads {
     rooms: BTreeMap<Name, Arc<Bulkhead>>,
@@ -164,13 +176,13 @@ impl MintPermit {
     /// The call's own; [`MintError::Unavailable`] when there was no turn or no answer in time.
     pub(super) async fn run<T>(&self, call: impl Future<Output = Result<T, MintError>>) -> Result<T, MintError> {
         let room = self.broker.bulkheads.of(&self.backend);
-        let outcome = tokio::time::timeout(MINT_TIMEOUT, async {
+        let outcome = in_time(MINT_TIMEOUT, async {
             match room.mints.acquire().await {
                 Ok(_turn) => call.await,
                 Err(closed) => Err(MintError::Unavailable(closed.to_string())),
             }
-        });
-        let outcome = outcome.await.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())));
+        })
+        .await;
         self.broker.note_call(&self.backend, Call::Other, &outcome).await;
         outcome
     }

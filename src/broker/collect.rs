@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::ask::delivery_key;
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::evaluate::{Asking, current_digest, is_no_more, voters};
 use super::facts::Record;
 use super::idempotency::{Attempt, Once, subject};
@@ -15,7 +15,7 @@ use super::{AgentCaller, Broker, BrokerError};
 use crate::api::{CollectAsk, TaskAnswer};
 use crate::domain::{AccessRequest, Actor, Agent, Decision, EndCause, Grant, Outcome, Task, Timestamp};
 use crate::policy::Bundle;
-use crate::store::{LeaseFilter, StoreError};
+use crate::store::LeaseFilter;
 use crate::sys::DeliveryKey;
 
 impl Broker {
@@ -66,22 +66,19 @@ impl Broker {
                 Err(error) => return Err(error),
             }
         }
+        let why = Revocation {
+            reason: Some("policy or plan differs now"),
+            ..Revocation::by_broker(EndCause::PolicyChanged, Telling::AtOnce)
+        };
         for grant in refused {
-            self.end_grant(
-                grant,
-                EndCause::PolicyChanged,
-                Actor::Broker,
-                Some("policy or plan differs now"),
-                Telling::AtOnce,
-            )
-            .await?;
+            self.end_grant(grant, &why).await?;
         }
         if begun.is_empty() {
             // Nothing is made under the key now, so it is not used up; what was made under it before is answered again.
-            return match self.find_used(once).await? {
-                Some(_) => Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })),
-                None => Ok(self.answer_stored(&task).await),
-            };
+            return Ok(match self.find_used(once).await? {
+                Some(_) => self.replay(once).await,
+                None => self.answer_stored(&task).await,
+            });
         }
         let sealed = begun.iter().filter(|_| seal_to.is_some()).map(|(_, one)| one.lease());
         once.record(&mut tx, || subject(&task, &[], sealed), now);

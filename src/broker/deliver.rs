@@ -3,12 +3,13 @@
 //! looks undelivered, and ends too.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{
@@ -90,10 +91,10 @@ impl Deliveries {
 
     /// Whether a lease that a sweep has claimed, because nobody was seen to have its secret, was handed over by this process,
     /// which only could not write it down; it is written down anew then, with the claim's fence.
-    pub(super) fn was_handed_over(&self, claimed: &Lease) -> bool {
+    pub(super) fn was_handed_over(&self, lease: LeaseId, fence: i64) -> bool {
         let mut handed_over = locked(&self.handed_over);
-        let Some(handed) = handed_over.get_mut(&claimed.id) else { return false };
-        handed.parcel.fence = claimed.fence;
+        let Some(handed) = handed_over.get_mut(&lease) else { return false };
+        handed.parcel.fence = fence;
         handed.recorded = false;
         true
     }
@@ -120,10 +121,12 @@ impl Deliveries {
         waiting.map(|(id, handed)| (*id, handed.parcel.clone(), handed.at)).take(BATCH).collect()
     }
 
-    fn recorded(&self, leases: impl Iterator<Item = LeaseId>) {
+    /// Deliveries that are on record, each under the fence it was recorded with. A lease that was claimed since has another:
+    /// nothing was written of that one, and it is recorded anew.
+    fn recorded(&self, leases: &[(LeaseId, i64)]) {
         let mut handed_over = locked(&self.handed_over);
-        for lease in leases {
-            if let Some(handed) = handed_over.get_mut(&lease) {
+        for (lease, fence) in leases {
+            if let Some(handed) = handed_over.get_mut(lease).filter(|handed| handed.parcel.fence == *fence) {
                 handed.recorded = true;
             }
         }
@@ -149,26 +152,35 @@ impl Broker {
     }
 
     async fn end_undelivered(&self, id: LeaseId) -> Result<(), BrokerError> {
+        let why = Revocation::by_broker(EndCause::Undelivered, Telling::AtOnce);
         match self.store.find_lease(id).await? {
-            Some(lease) => self.end_leases_of(vec![lease], EndCause::Undelivered, Actor::Broker, Telling::AtOnce).await,
+            Some(lease) => self.end_leases_of(vec![lease], &why).await,
             None => Ok(()),
         }
     }
 
-    /// Record deliveries as they come, many in one commit. Runs for the life of the broker.
-    pub async fn record_deliveries_forever(&self) {
+    /// Record deliveries as they come, many in one commit, until it is time to stop. What is being recorded then is recorded to
+    /// the end: whoever records the rest would write it twice.
+    pub async fn record_deliveries_until(&self, stopping: impl Future<Output = ()>) {
+        let mut stopping = pin!(stopping);
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut all_recorded = true;
         loop {
-            let called = self.deliveries.wake.notified();
-            if all_recorded {
-                called.await;
-            } else {
-                // Nobody need call again for what could not be recorded.
-                drop(tokio::time::timeout(RETRY, called).await);
+            let called = async {
+                let called = self.deliveries.wake.notified();
+                if all_recorded {
+                    called.await;
+                } else {
+                    // Nobody need call again for what could not be recorded.
+                    drop(tokio::time::timeout(RETRY, called).await);
+                }
+                pace.tick().await;
+            };
+            tokio::select! {
+                () = called => {}
+                () = &mut stopping => return,
             }
-            pace.tick().await;
             all_recorded = self.record_deliveries_now().await;
         }
     }
@@ -191,7 +203,7 @@ impl Broker {
     async fn record_deliveries(&self, batch: Vec<(LeaseId, OnItsWay, Timestamp)>) -> bool {
         let mut record = Record::new(&self.ids, self.clock.now(), Actor::Broker);
         let mut tx = self.store.begin("credential.delivered");
-        let mut ids = Vec::with_capacity(batch.len());
+        let mut leases = Vec::with_capacity(batch.len());
         for (id, parcel, at) in batch {
             tx.deliver_lease(id, parcel.fence, at);
             match parcel.sealed_to {
@@ -200,20 +212,20 @@ impl Broker {
                     record.note(EventKind::CredentialDelivered, parcel.subjects, [("sealed_to", key.into())]);
                 }
             }
-            ids.push(id);
+            leases.push((id, parcel.fence));
         }
         crate::sys::killpoint!(DeliverBeforeRecord);
         match record.commit(tx).await {
-            Ok(()) => self.deliveries.recorded(ids.into_iter()),
+            Ok(()) => self.deliveries.recorded(&leases),
             Err(StoreError::Unknown(_)) => {
                 // What is on record shows in the row; what is not there is tried again.
                 let mut all = true;
-                for id in ids {
-                    let Ok(row) = self.store.find_lease(id).await else { return false };
+                for lease in leases {
+                    let Ok(row) = self.store.find_lease(lease.0).await else { return false };
                     if row.is_some_and(|row| row.is_undelivered()) {
                         all = false;
                     } else {
-                        self.deliveries.recorded(std::iter::once(id));
+                        self.deliveries.recorded(&[lease]);
                     }
                 }
                 return all;
@@ -246,5 +258,24 @@ impl Broker {
                 record.note(EventKind::CredentialDelivered, about_lease(lease), [("seen_by", "heartbeat".into())]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_of_a_lease_that_was_claimed_while_it_was_recorded_is_recorded_anew() {
+        let (deliveries, at) = (Deliveries::default(), Timestamp::from_secs(1_800_000_000));
+        let lease: LeaseId = "lse_00000000000000000000000000".parse().unwrap();
+        let parcel = OnItsWay { fence: 2, subjects: Subjects::default(), sealed_to: None };
+        deliveries.hand_over(vec![(lease, parcel)], at);
+        assert!(deliveries.was_handed_over(lease, 3));
+        deliveries.recorded(&[(lease, 2)]);
+        let waiting = deliveries.unrecorded();
+        assert_eq!(waiting.iter().map(|(id, parcel, _)| (*id, parcel.fence)).collect::<Vec<_>>(), [(lease, 3)]);
+        deliveries.recorded(&[(lease, 3)]);
+        assert!(deliveries.unrecorded().is_empty());
     }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::bulkhead::Call;
+use super::bulkhead::{Call, in_time};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Refusal, Timestamp};
 use crate::minter::{MintError, Minter, Probe, Revoked};
 use crate::store::{StoreError, Tx};
 
-/// How long one attempt to end a credential may take.
-const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one attempt to end a credential, or to tidy up after it, may take.
+pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer waits for credentials to end before it says how far they are.
 const CLOSURE_WAIT: Duration = Duration::from_secs(3);
 /// For how long sweeps leave a lease alone whose backend is being told by whoever put it to its end, in milliseconds.
@@ -36,43 +36,46 @@ pub(super) enum Telling {
     Claimed(Timestamp),
 }
 
+/// The decision that authority ends now; it falls downward, from agent to task to grant to lease.
+pub(super) struct Revocation<'a> {
+    pub cause: EndCause,
+    pub actor: Actor,
+    /// What the actor gave as a reason, if it was to give one.
+    pub reason: Option<&'a str>,
+    pub telling: Telling,
+}
+
+impl Revocation<'_> {
+    /// Of the broker itself.
+    pub(super) const fn by_broker(cause: EndCause, telling: Telling) -> Self {
+        Self { cause, actor: Actor::Broker, reason: None, telling }
+    }
+}
+
 impl Broker {
     /// Record that these leases must end, then have their credentials ended.
-    pub(super) async fn end_leases_of(
-        &self,
-        leases: Vec<Lease>,
-        cause: EndCause,
-        actor: Actor,
-        telling: Telling,
-    ) -> Result<(), BrokerError> {
-        match self.record_ends(&leases, cause, actor.clone(), telling).await {
-            Ok(ending) => self.finish_leases(ending, telling).await,
+    pub(super) async fn end_leases_of(&self, leases: Vec<Lease>, why: &Revocation<'_>) -> Result<(), BrokerError> {
+        let ending = match self.record_ends(&leases, why).await {
+            Ok(ending) => ending,
             // Somebody else changed one of them first: each on its own, as it is now.
             Err(StoreError::Conflict { .. }) => {
                 let ending = futures_util::stream::iter(leases)
-                    .map(|lease| self.record_end(lease, cause, actor.clone(), telling))
+                    .map(|lease| self.record_end(lease, why))
                     .buffer_unordered(PARALLEL)
                     .collect::<Vec<_>>()
                     .await;
-                let ending = ending.into_iter().collect::<Result<Vec<_>, _>>()?;
-                self.finish_leases(ending.into_iter().flatten().collect(), telling).await;
+                ending.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
             }
             Err(error) => return Err(error.into()),
-        }
+        };
+        self.finish_leases(ending, why.telling).await;
         Ok(())
     }
 
-    async fn record_ends(
-        &self,
-        leases: &[Lease],
-        cause: EndCause,
-        actor: Actor,
-        telling: Telling,
-    ) -> Result<Vec<Lease>, StoreError> {
-        let now = self.clock.now();
-        let mut record = Record::new(&self.ids, now, actor);
+    async fn record_ends(&self, leases: &[Lease], why: &Revocation<'_>) -> Result<Vec<Lease>, StoreError> {
+        let mut record = Record::new(&self.ids, self.clock.now(), why.actor.clone());
         let mut tx = self.endings.begin("lease.end");
-        let ending = self.put_to_end(leases, cause, telling, &mut tx, &mut record).await;
+        let ending = self.put_to_end(leases, why.cause, why.telling, &mut tx, &mut record).await;
         if record.is_empty() {
             return Ok(Vec::new());
         }
@@ -84,18 +87,12 @@ impl Broker {
     }
 
     /// The same for one lease that somebody else may be changing.
-    async fn record_end(
-        &self,
-        lease: Lease,
-        cause: EndCause,
-        actor: Actor,
-        telling: Telling,
-    ) -> Result<Vec<Lease>, StoreError> {
+    async fn record_end(&self, lease: Lease, why: &Revocation<'_>) -> Result<Vec<Lease>, StoreError> {
         let id = lease.id;
         let mut current = Some(lease);
         for _ in 0..MAX_TRIES {
             let Some(lease) = current else { break };
-            match self.record_ends(&[lease], cause, actor.clone(), telling).await {
+            match self.record_ends(&[lease], why).await {
                 Err(StoreError::Conflict { .. }) => current = self.endings.find_lease(id).await?,
                 done => return done,
             }
@@ -245,9 +242,8 @@ impl Broker {
         }
         if let Some(minter) = cleanup {
             crate::sys::killpoint!(EndBeforeCleanup);
-            let tidied = tokio::time::timeout(REVOKE_TIMEOUT, minter.cleanup(&lease.handle)).await;
+            let tidied = in_time(REVOKE_TIMEOUT, minter.cleanup(&lease.handle)).await;
             crate::sys::killpoint!(EndAfterCleanup);
-            let tidied = tidied.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())));
             if let Err(error) = tidied {
                 return self.note_failed(lease.clone(), &error, now, record);
             }
@@ -318,9 +314,7 @@ impl Broker {
                 }
             }
         };
-        tokio::time::timeout(REVOKE_TIMEOUT, told)
-            .await
-            .unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())))
+        in_time(REVOKE_TIMEOUT, told).await
     }
 }
 

@@ -4,7 +4,7 @@ use super::facts::{Record, about_task};
 use super::idempotency::Once;
 use super::{AgentCaller, Broker, BrokerError, OperatorCaller};
 use crate::api::{AgentView, SuspendAsk, TaskAnswer};
-use crate::domain::{Actor, AgentId, EndCause, EventKind, Message, Subjects};
+use crate::domain::{Actor, AgentId, EventKind, Message, Subjects};
 use crate::policy::OperatorAction;
 use crate::store::StoreError;
 
@@ -20,9 +20,11 @@ impl Broker {
         idempotency_key: Option<String>,
     ) -> Result<TaskAnswer, BrokerError> {
         let once = Once::of_agent(caller, &format!("POST /v1/tasks/{task}/heartbeat"), &(), idempotency_key)?;
-        if self.find_used(&once).await?.is_some() {
-            return self.answer_stored(&self.task_of(caller, task).await?).await;
-        }
+        let known = async { self.answer_stored(&self.task_of(caller, task).await?).await };
+        self.done_once(&once, self.hear(caller, task, &once), known).await
+    }
+
+    async fn hear(&self, caller: &AgentCaller, task: &str, once: &Once) -> Result<TaskAnswer, BrokerError> {
         let task = self.open_task_of(caller, task).await?;
         let now = self.clock.now();
         let heard = task.clone().hear(now).map_err(|refusal| BrokerError::Invalid(refusal.to_string()))?;
@@ -33,7 +35,8 @@ impl Broker {
         once.record(&mut tx, || task.id.to_string(), now);
         self.note_heard(&self.store.list_leases_of_task(task.id).await?, now, &mut tx, &mut record);
         match record.commit(tx).await {
-            Ok(()) | Err(StoreError::Conflict { table: "idempotency" }) => self.answer_stored(&heard).await,
+            Ok(()) => self.answer_stored(&heard).await,
+            Err(error @ StoreError::Conflict { table: "idempotency" }) => Err(error.into()),
             Err(StoreError::Conflict { .. }) => Err(BrokerError::TaskClosed("in the same moment".to_owned())),
             Err(error) => Err(error.into()),
         }
@@ -47,12 +50,12 @@ impl Broker {
         &self,
         caller: &OperatorCaller,
         agent: &str,
-        ask: SuspendAsk,
+        ask: &SuspendAsk,
         once: &Once,
     ) -> Result<AgentView, BrokerError> {
-        let id = self.change_standing(caller, agent, &ask, true, once).await?;
+        let id = self.change_standing(caller, agent, ask, true, once).await?;
         let actor = Actor::Operator(caller.operator.person.clone());
-        self.close_tasks_of(&id, EndCause::Revoked, &actor, &ask.reason).await?;
+        self.close_tasks_of(&id, actor, &ask.reason).await?;
         self.agent_by_id(&id)
     }
 
@@ -64,10 +67,10 @@ impl Broker {
         &self,
         caller: &OperatorCaller,
         agent: &str,
-        ask: SuspendAsk,
+        ask: &SuspendAsk,
         once: &Once,
     ) -> Result<AgentView, BrokerError> {
-        let id = self.change_standing(caller, agent, &ask, false, once).await?;
+        let id = self.change_standing(caller, agent, ask, false, once).await?;
         self.agent_by_id(&id)
     }
 

@@ -111,15 +111,17 @@ impl Broker {
     {
         let mut refused = BrokerError::Changed;
         for _ in 0..MAX_TRIES {
-            refused = match attempt().await {
+            match attempt().await {
                 Ok(done) => return done,
-                Err(BrokerError::Changed) => continue,
+                Err(BrokerError::Changed) => {}
                 Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
                     return self.replay(once).await;
                 }
-                Err(error) => error,
-            };
-            break;
+                Err(error) => {
+                    refused = error;
+                    break;
+                }
+            }
         }
         // What could not be begun now may have been done before.
         match self.used_before(once, &refused).await? {
@@ -130,11 +132,7 @@ impl Broker {
 
     /// What the key was used for, after an attempt that was refused before it committed anything. Who may do nothing now is
     /// not told what it did before.
-    pub(super) async fn used_before(
-        &self,
-        once: &Once,
-        refused: &BrokerError,
-    ) -> Result<Option<IdempotencyRecord>, BrokerError> {
+    async fn used_before(&self, once: &Once, refused: &BrokerError) -> Result<Option<IdempotencyRecord>, BrokerError> {
         let hidden = matches!(
             refused,
             BrokerError::KillSwitch
@@ -169,7 +167,7 @@ impl Broker {
     }
 
     /// The key was used before: answer with what was made then, or refuse.
-    async fn replay(&self, once: &Once) -> Result<TaskAnswer, BrokerError> {
+    pub(super) async fn replay(&self, once: &Once) -> Result<TaskAnswer, BrokerError> {
         let Some(found) = self.find_used(once).await? else { return Err(BrokerError::InProgress) };
         let corrupt = || BrokerError::Internal("an idempotency key of no task".to_owned());
         let mut ids = found.subject.split(' ');

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bulkhead::MintPermit;
-use super::end_lease::Telling;
+use super::bulkhead::{MintPermit, in_time};
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::mint::{Begun, Ready, note_minted};
 use super::open_task::{MAX_TRIES, note_decision};
 use super::sealed::Sealed;
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Grant, Lease, MAX_IN_FLIGHT_MILLIS, MintPlan, Task, Timestamp};
-use crate::minter::{MintError, Minted, Minter};
+use crate::minter::{Minted, Minter};
 use crate::store::{Control, StoreError, Tx};
 use crate::sys::DeliveryKey;
 
@@ -151,7 +151,7 @@ impl Broker {
     }
 
     /// The control row is not what the intent was committed under: whether what changed lets the mint go on. A kill switch
-    /// never does, not even one that was released since.
+    /// never does, not even one that was released since, nor does a quarantine.
     async fn check_again(
         &self,
         minting: &Minting,
@@ -164,6 +164,7 @@ impl Broker {
         if seen.killed || seen.kill_epoch != before.kill_epoch {
             return Err(BrokerError::KillSwitch);
         }
+        self.out_of_quarantine()?;
         let bundle = self.policy.current();
         let agent = self.standing_agent(&bundle, &task.agent)?;
         if seen.bundle == before.bundle {
@@ -210,11 +211,9 @@ impl Broker {
 
     /// Let it work, and look again before anything leaves: a revocation may have run between the fact and this, and it wins.
     async fn let_work(&self, live: &Lease, minter: &dyn Minter) -> Result<(), BrokerError> {
-        let activated = tokio::time::timeout(CALL_TIMEOUT, minter.activate(&live.handle)).await;
-        if let Err(error) = activated.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned()))) {
-            if let Err(unended) =
-                self.end_leases_of(vec![live.clone()], EndCause::Aborted, Actor::Broker, Telling::BySweeps).await
-            {
+        if let Err(error) = in_time(CALL_TIMEOUT, minter.activate(&live.handle)).await {
+            let why = Revocation::by_broker(EndCause::Aborted, Telling::BySweeps);
+            if let Err(unended) = self.end_leases_of(vec![live.clone()], &why).await {
                 tracing::error!(lease.id = %live.id, error = %unended, "a lease that does not work could not be ended yet; the sweep does it");
             }
             return Err(error.into());
@@ -227,8 +226,7 @@ impl Broker {
         // Whoever ended it may have told the backend before we let it work: tell it once more. Should that fail as well, the
         // end is repeated once no call of this mint can be under way any more (`settles_at`).
         for _ in 0..MAX_TRIES {
-            let told = tokio::time::timeout(CALL_TIMEOUT, minter.revoke(&live.handle, live.native_end)).await;
-            if matches!(told, Ok(Ok(_))) {
+            if in_time(CALL_TIMEOUT, minter.revoke(&live.handle, live.native_end)).await.is_ok() {
                 break;
             }
         }

@@ -43,21 +43,13 @@ impl Broker {
             Caller::Agent(agent) => Once::of_agent(agent, route, &ask, idempotency_key)?,
             Caller::Operator(person) => Once::of_operator(person, route, &ask, idempotency_key)?,
         };
-        if self.find_used(&once).await?.is_some() {
-            return self.revoked_now(&ask.target).await;
-        }
         let target = ask.target.clone();
-        match self.revoke(caller, ask, &once).await {
-            Ok(closure) => {
-                self.remember(&once, &closure.id).await?;
-                Ok(closure)
-            }
-            Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
-                self.find_used(&once).await?;
-                self.revoked_now(&target).await
-            }
-            Err(error) => Err(error),
-        }
+        let act = async {
+            let closure = self.revoke(caller, ask, &once).await?;
+            self.remember(&once, &closure.id).await?;
+            Ok(closure)
+        };
+        self.done_once(&once, act, self.revoked_now(&target)).await
     }
 
     /// What is known now of what was once revoked.
@@ -74,11 +66,8 @@ impl Broker {
                 return Ok(self.closure_of(id.clone(), EndCause::Revoked, row, 1));
             }
             RevocationTarget::KillSwitch(_) => {
-                let filter = LeaseFilter { live: Some(true), ..any() };
-                let mut closure = self.closure("kill_switch".to_owned(), EndCause::KillSwitch, &filter).await?;
                 let killed = self.store.control().await?.killed;
-                if killed { "engaged" } else { "released" }.clone_into(&mut closure.state);
-                return Ok(closure);
+                return self.switch_closure(killed).await;
             }
         };
         self.closure(id.clone(), EndCause::Revoked, &filter).await
@@ -98,36 +87,30 @@ impl Broker {
     ) -> Result<AgentView, BrokerError> {
         let word = if suspend { "suspend" } else { "resume" };
         let once = Once::of_operator(caller, &format!("POST /v1/agents/{agent}/{word}"), &ask, idempotency_key)?;
-        if self.find_used(&once).await?.is_some() {
-            return self.stands_now(caller, agent, &ask).await;
-        }
-        let reason = ask.clone();
-        let done = if suspend {
-            self.suspend_agent(caller, agent, ask, &once).await
-        } else {
-            self.resume_agent(caller, agent, ask, &once).await
-        };
-        match done {
-            Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
-                self.find_used(&once).await?;
-                self.stands_now(caller, agent, &reason).await
+        let act = async {
+            if suspend {
+                self.suspend_agent(caller, agent, &ask, &once).await
+            } else {
+                self.resume_agent(caller, agent, &ask, &once).await
             }
-            done => done,
-        }
+        };
+        self.done_once(&once, act, self.stands_now(caller, agent, &ask, suspend)).await
     }
 
-    /// How an agent stands now. While it is suspended what it holds is ended, should whoever began that have died over it.
+    /// How an agent stands now. If the caller suspended it and it still is, what it holds is ended, should whoever began that
+    /// have died over it.
     async fn stands_now(
         &self,
         caller: &OperatorCaller,
         agent: &str,
         ask: &SuspendAsk,
+        suspend: bool,
     ) -> Result<AgentView, BrokerError> {
         let view = self.agent_named(agent)?;
-        if view.suspended.is_some() {
+        if suspend && view.suspended.is_some() {
             let id = agent.parse().map_err(|_| BrokerError::NotFound("agent"))?;
             let actor = Actor::Operator(caller.operator.person.clone());
-            self.close_tasks_of(&id, EndCause::Revoked, &actor, &ask.reason).await?;
+            self.close_tasks_of(&id, actor, &ask.reason).await?;
         }
         Ok(view)
     }
@@ -144,15 +127,26 @@ impl Broker {
         idempotency_key: Option<String>,
     ) -> Result<VerdictAnswer, BrokerError> {
         let once = Once::of_operator(caller, &format!("POST /v1/requests/{request}/verdict"), &ask, idempotency_key)?;
-        if self.find_used(&once).await?.is_some() {
-            return self.verdict_answer(request).await;
-        }
-        match self.decide_request(caller, request, ask, &once).await {
-            Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
-                self.find_used(&once).await?;
-                self.verdict_answer(request).await
+        let act = self.decide_request(caller, request, ask, &once);
+        self.done_once(&once, act, self.verdict_answer(request)).await
+    }
+
+    /// Do a thing whose change carries its key. If the key was used before, or is by a call that is faster, nothing is done, and
+    /// the answer is what is known now.
+    pub(super) async fn done_once<T>(
+        &self,
+        once: &Once,
+        act: impl Future<Output = Result<T, BrokerError>> + Send,
+        known: impl Future<Output = Result<T, BrokerError>> + Send,
+    ) -> Result<T, BrokerError> {
+        if self.find_used(once).await?.is_none() {
+            match act.await {
+                Err(BrokerError::Store(StoreError::Conflict { table: "idempotency" })) => {
+                    self.find_used(once).await?;
+                }
+                done => return done,
             }
-            done => done,
         }
+        known.await
     }
 }

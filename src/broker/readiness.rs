@@ -11,13 +11,13 @@ use crate::store::Overdue;
 pub struct Readiness {
     /// Whether it can.
     pub ready: bool,
-    /// `store`, `keys`, `policy`, `clock`, `restore`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>`, `issuer:<name>`, each `ok`
-    /// or what is wrong.
+    /// `store`, `keys`, `policy`, `clock`, `restore`, `endings_at_start`, `endings`, `kill_switch`, `backend:<name>` and
+    /// `issuer:<name>`, each `ok` or what is wrong.
     pub details: BTreeMap<String, String>,
 }
 
 impl Broker {
-    /// Look at the store (with a real write), the keys, the policy bundle, the clock and the issuers.
+    /// Look at the store (with a real write) and everything else that minting and ending rest on.
     pub async fn readiness(&self) -> Readiness {
         let now = self.clock.now();
         let mut details = BTreeMap::new();
@@ -36,16 +36,13 @@ impl Broker {
         need("restore", self.quarantine().map_or(Ok(()), Err));
         let catching_up = self.catching_up.load(std::sync::atomic::Ordering::Acquire);
         need("endings_at_start", if catching_up { Err("what is overdue is being ended".to_owned()) } else { Ok(()) });
-        match self.store.overdue_endings().await {
-            Ok(Overdue { irrevocable: 0, overdue: 0, .. }) => {
-                drop(details.insert("endings".to_owned(), "ok".to_owned()));
-            }
-            Ok(Overdue { irrevocable, overdue, .. }) => {
-                let state = format!("{overdue} credentials could not be ended yet, {irrevocable} of them irrevocable");
-                details.insert("endings".to_owned(), state);
-            }
-            // The store says so itself.
-            Err(_) => {}
+        // A store that does not answer says so itself.
+        if let Ok(Overdue { overdue, irrevocable, .. }) = self.store.overdue_endings().await {
+            let state = match overdue {
+                0 => "ok".to_owned(),
+                _ => format!("{overdue} credentials could not be ended yet, {irrevocable} of them irrevocable"),
+            };
+            details.insert("endings".to_owned(), state);
         }
         for (backend, room) in self.bulkheads.iter() {
             let state = if room.answers() { "ok" } else { "it does not answer and is left alone for a while" };

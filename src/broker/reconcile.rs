@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::bulkhead::Call;
+use super::bulkhead::{Call, in_time};
+use super::end_lease::REVOKE_TIMEOUT;
 use super::facts::Record;
 use super::{Broker, BrokerError, SweepReport};
 use crate::domain::{Actor, EventKind, LeaseId, LeaseState, Name, Subjects, Timestamp};
-use crate::minter::{Found, Inventory, MintError, Minter, Revoked};
+use crate::minter::{Found, Inventory, Minter, Revoked};
 
 /// How long a backend may take to list what it holds.
 const LIST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
@@ -56,8 +57,7 @@ impl Broker {
         if self.bulkheads.of(backend).room(asked_at) == 0 {
             return Ok(None);
         }
-        let listed = tokio::time::timeout(LIST_TIMEOUT, minter.inventory()).await;
-        let listed = listed.unwrap_or_else(|_| Err(MintError::Unavailable("no answer in time".to_owned())));
+        let listed = in_time(LIST_TIMEOUT, minter.inventory()).await;
         self.note_call(backend, Call::Other, &listed).await;
         let found = match listed {
             Ok(Inventory::Complete(found)) => found,
@@ -90,7 +90,7 @@ impl Broker {
         let outcome = self.make_gone(minter, &orphan.handle, self.clock.now()).await;
         self.note_call(backend, Call::End, &outcome).await;
         let tidied = match &outcome {
-            Ok(_) if minter.needs_cleanup() => minter.cleanup(&orphan.handle).await,
+            Ok(_) if minter.needs_cleanup() => in_time(REVOKE_TIMEOUT, minter.cleanup(&orphan.handle)).await,
             Ok(_) | Err(_) => Ok(()),
         };
         let proof = match (outcome, tidied) {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::end_lease::Telling;
+use super::bulkhead::in_time;
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Handle, Lease, LeaseId, LeaseState, Name, Subjects};
 use crate::minter::{Inventory, Minter, Probe};
-use crate::store::{Control, Lineage, TaskFilter};
-use crate::sys::sha256;
+use crate::store::{Control, Lineage};
 
 /// Rows looked at in one go.
 const PAGE: u32 = 500;
@@ -65,7 +65,7 @@ pub struct ReconcileReport {
     pub orphans: u64,
     /// Objects with our mark and no lease that could not be ended.
     pub orphans_left: u64,
-    /// Whether the backend cannot list what it holds.
+    /// Whether the backend cannot list what it holds, or did not answer.
     pub unlistable: bool,
 }
 
@@ -88,7 +88,8 @@ impl Broker {
         self.look_again().await?;
         let mut reports = Reports::new();
         if !ask.dry_run && ask.told != Told::Complete {
-            self.close_all_tasks().await?;
+            // With all that rests on them: any of them may have been ended after the backup.
+            self.close_tasks(None, &Revocation::by_broker(EndCause::Restored, Telling::BySweeps)).await?;
         }
         let kept = self.compare_leases(ask, &control, &mut reports).await?;
         let mut orphans = Vec::new();
@@ -106,23 +107,6 @@ impl Broker {
         }
         self.open_epoch(ask, &control, &reports, orphans).await?;
         Ok(reports)
-    }
-
-    /// Close every task, and with it what rests on it: it may have been ended after the backup.
-    async fn close_all_tasks(&self) -> Result<(), BrokerError> {
-        let filter = TaskFilter { agent: None, open: Some(true) };
-        let mut after = None;
-        loop {
-            let tasks = self.store.list_tasks(&filter, after, PAGE).await?;
-            let Some(last) = tasks.last() else { return Ok(()) };
-            after = Some(last.id);
-            let closed = futures_util::stream::iter(tasks)
-                .map(|task| self.close_task(task, EndCause::Restored, Actor::Broker, None, Telling::BySweeps))
-                .buffer_unordered(PARALLEL)
-                .collect::<Vec<_>>()
-                .await;
-            closed.into_iter().collect::<Result<Vec<_>, _>>()?;
-        }
     }
 
     /// Go through all leases that have not ended; the handles of those that live on, by backend.
@@ -168,8 +152,7 @@ impl Broker {
 
     async fn probe_of(&self, lease: &Lease) -> Probe {
         let Some(minter) = self.minters.find(&lease.backend) else { return Probe::Unknown };
-        let probed = tokio::time::timeout(PATIENCE, minter.probe(&lease.handle)).await;
-        probed.map_or(Probe::Unknown, |probe| probe.unwrap_or(Probe::Unknown))
+        in_time(PATIENCE, minter.probe(&lease.handle)).await.unwrap_or(Probe::Unknown)
     }
 
     /// End these: record that they must end, tell their backends, and count what has ended.
@@ -208,10 +191,8 @@ impl Broker {
         } else {
             futures_util::stream::iter(ending).for_each_concurrent(PARALLEL, |lease| self.end_lease(lease)).await;
         }
-        for id in ids {
-            if let Some(lease) = self.store.find_lease(id).await? {
-                count(reports, &lease.backend, matches!(lease.state, LeaseState::Ended { .. }));
-            }
+        for lease in self.store.find_leases(&ids).await? {
+            count(reports, &lease.backend, matches!(lease.state, LeaseState::Ended { .. }));
         }
         Ok(())
     }
@@ -253,8 +234,7 @@ impl Broker {
         dry_run: bool,
         report: &mut ReconcileReport,
     ) -> Result<Vec<Handle>, BrokerError> {
-        let listed = tokio::time::timeout(PATIENCE, minter.inventory()).await;
-        let Ok(Ok(Inventory::Complete(found))) = listed else {
+        let Ok(Inventory::Complete(found)) = in_time(PATIENCE, minter.inventory()).await else {
             report.unlistable = true;
             return Ok(Vec::new());
         };
@@ -284,9 +264,9 @@ impl Broker {
         let tokens_from_millis = if ask.told == Told::Complete { control.tokens_from_millis } else { now.as_millis() };
         let after = Control { restore_epoch: epoch, quarantine: None, tokens_from_millis, ..control.clone() };
         let deployment = if ask.told == Told::Fork {
-            let mut random = [0_u8; 32];
+            let mut random = [0_u8; 8];
             self.entropy.fill(&mut random);
-            data_encoding::HEXLOWER.encode(sha256(random).as_bytes()).chars().take(16).collect()
+            data_encoding::HEXLOWER.encode(&random)
         } else {
             lineage.deployment.clone()
         };

@@ -92,12 +92,11 @@ impl Broker {
         tx.set_control(&before, &after);
         record.commit(tx).await?;
         self.store.accept_history().await?;
-        let epoch = restore_epoch;
         if let Some(why) = why {
             let what = "nothing is issued and nothing is ended until `hallpass reconcile`";
-            tracing::error!(epoch, why, "the database was restored or copied: {what}");
+            tracing::error!(epoch = restore_epoch, why, "the database was restored or copied: {what}");
         } else {
-            tracing::warn!(epoch, "a standby was promoted; nothing is missing");
+            tracing::warn!(epoch = restore_epoch, "a standby was promoted; nothing is missing");
         }
         Ok(after)
     }

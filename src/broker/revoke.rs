@@ -3,23 +3,19 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::idempotency::Once;
 use super::{AgentCaller, Broker, BrokerError, Caller, OperatorCaller};
 use crate::api::{Closure, RevocationTarget, RevokeAsk};
-use crate::domain::{Actor, AgentId, EndCause, EventKind, GrantId, LeaseId, LeaseState, Name, Subjects};
+use crate::domain::{Actor, AgentId, EndCause, EventKind, GrantId, LeaseId, LeaseState, Name, Subjects, TaskState};
 use crate::policy::OperatorAction;
-use crate::store::{LeaseFilter, TaskFilter};
+use crate::store::LeaseFilter;
 
-/// Leases or tasks looked at in one step.
+/// Leases looked at in one step.
 const PAGE: u32 = 200;
 /// How long the answer to the kill switch waits for credentials to end.
 const KILLED_WAIT: Duration = Duration::from_millis(250);
-/// Tasks of one agent ended at the same time.
-const PARALLEL: usize = 16;
 
 impl Broker {
     /// End a task of the caller's: everything it holds ends, and the answer says how surely.
@@ -33,14 +29,17 @@ impl Broker {
         cause: EndCause,
     ) -> Result<Closure, BrokerError> {
         let task = self.task_of(caller, task).await?;
-        if let crate::domain::TaskState::Closed { cause, .. } = task.state {
+        let id = task.id;
+        let cause = match task.state {
             // Ending what has ended is no error: the answer is the same closure again.
-            return self
-                .closure(task.id.to_string(), cause, &LeaseFilter { task: Some(task.id), ..LeaseFilter::default() })
-                .await;
-        }
-        self.close_task(task.clone(), cause, Actor::Agent(caller.agent.clone()), None, Telling::AtOnce).await?;
-        self.closure(task.id.to_string(), cause, &LeaseFilter { task: Some(task.id), ..LeaseFilter::default() }).await
+            TaskState::Closed { cause, .. } => cause,
+            TaskState::Open => {
+                let actor = Actor::Agent(caller.agent.clone());
+                self.close_task(task, &Revocation { cause, actor, reason: None, telling: Telling::AtOnce }).await?;
+                cause
+            }
+        };
+        self.closure(id.to_string(), cause, &LeaseFilter { task: Some(id), ..LeaseFilter::default() }).await
     }
 
     /// End authority by name. Giving up one's own needs no permission; ending another's is policy's to allow.
@@ -84,9 +83,7 @@ impl Broker {
         let id = id.parse().map_err(|_| BrokerError::NotFound("task"))?;
         let task = self.endings.find_task(id).await?.ok_or(BrokerError::NotFound("task"))?;
         let actor = self.may_revoke(caller, &task.agent, "task")?;
-        if matches!(task.state, crate::domain::TaskState::Open) {
-            self.close_task(task, EndCause::Revoked, actor, Some(reason), Telling::AtOnce).await?;
-        }
+        self.close_task(task, &revoked(actor, Some(reason))).await?;
         self.closure(id.to_string(), EndCause::Revoked, &LeaseFilter { task: Some(id), ..LeaseFilter::default() }).await
     }
 
@@ -94,7 +91,7 @@ impl Broker {
         let id: GrantId = id.parse().map_err(|_| BrokerError::NotFound("grant"))?;
         let grant = self.endings.find_grant(id).await?.ok_or(BrokerError::NotFound("grant"))?;
         let actor = self.may_revoke(caller, &grant.agent, "grant")?;
-        self.end_grant(grant, EndCause::Revoked, actor, Some(reason), Telling::AtOnce).await?;
+        self.end_grant(grant, &revoked(actor, Some(reason))).await?;
         self.closure(id.to_string(), EndCause::Revoked, &LeaseFilter { grant: Some(id), ..LeaseFilter::default() })
             .await
     }
@@ -111,7 +108,7 @@ impl Broker {
                 [("reason", reason.into()), ("what", "lease".into())],
             );
             record.commit(self.endings.begin("authority.revoke")).await?;
-            self.end_leases_of(vec![lease], EndCause::Revoked, actor, Telling::AtOnce).await?;
+            self.end_leases_of(vec![lease], &revoked(actor, Some(reason))).await?;
         }
         let row = self.endings.find_lease(id).await?.into_iter().collect();
         Ok(self.closure_of(id.to_string(), EndCause::Revoked, row, 1))
@@ -125,32 +122,14 @@ impl Broker {
         let subjects = Subjects { agent: Some(agent.clone()), ..Subjects::default() };
         record.note(EventKind::AuthorityRevoked, subjects, [("reason", reason.into()), ("what", "agent".into())]);
         record.commit(self.endings.begin("authority.revoke")).await?;
-        self.close_tasks_of(&agent, EndCause::Revoked, &actor, reason).await?;
+        self.close_tasks_of(&agent, actor, reason).await?;
         self.closure(name.to_owned(), EndCause::Revoked, &LeaseFilter { agent: Some(agent), ..LeaseFilter::default() })
             .await
     }
 
     /// Close every open task of an agent.
-    pub(super) async fn close_tasks_of(
-        &self,
-        agent: &AgentId,
-        cause: EndCause,
-        actor: &Actor,
-        reason: &str,
-    ) -> Result<(), BrokerError> {
-        let filter = TaskFilter { agent: Some(agent.clone()), open: Some(true) };
-        let mut after = None;
-        loop {
-            let tasks = self.endings.list_tasks(&filter, after, PAGE).await?;
-            let Some(last) = tasks.last() else { return Ok(()) };
-            after = Some(last.id);
-            let ended = futures_util::stream::iter(tasks)
-                .map(|task| self.close_task(task, cause, actor.clone(), Some(reason), Telling::AtOnce))
-                .buffer_unordered(PARALLEL)
-                .collect::<Vec<_>>()
-                .await;
-            ended.into_iter().collect::<Result<Vec<_>, _>>()?;
-        }
+    pub(super) async fn close_tasks_of(&self, agent: &AgentId, actor: Actor, reason: &str) -> Result<(), BrokerError> {
+        self.close_tasks(Some(agent.clone()), &revoked(actor, Some(reason))).await
     }
 
     async fn revoke_backend(&self, person: &OperatorCaller, name: &str, reason: &str) -> Result<Closure, BrokerError> {
@@ -166,6 +145,7 @@ impl Broker {
         );
         record.commit(self.endings.begin("authority.revoke")).await?;
         let filter = LeaseFilter { backend: Some(backend), live: Some(true), ..LeaseFilter::default() };
+        let why = revoked(actor, None);
         let mut after = None;
         loop {
             let leases = self.endings.list_leases(&filter, after, PAGE).await?;
@@ -174,7 +154,7 @@ impl Broker {
             for lease in leases {
                 // The grant ends with its lease, or the agent would simply collect another.
                 if let Some(grant) = self.endings.find_grant(lease.grant).await? {
-                    self.end_grant(grant, EndCause::Revoked, actor.clone(), None, Telling::AtOnce).await?;
+                    self.end_grant(grant, &why).await?;
                 }
             }
         }
@@ -204,11 +184,21 @@ impl Broker {
                 Ok(Ok(Ok(_)) | Err(_)) | Err(_) => self.wake_sweeps(),
             }
         }
+        self.switch_closure(killed).await
+    }
+
+    /// What is known of everything that lives, and how the kill switch stands. Of all that lives one page is looked at: whoever
+    /// throws the switch waits for it, and the sweeps work on the rest.
+    pub(super) async fn switch_closure(&self, killed: bool) -> Result<Closure, BrokerError> {
         let filter = LeaseFilter { live: Some(true), ..LeaseFilter::default() };
-        // Of all that lives one page is looked at: whoever throws the switch waits for it, and the sweeps work on the rest.
         let name = "kill_switch".to_owned();
         let mut closure = self.closure_within(1, name, EndCause::KillSwitch, &filter).await?;
         if killed { "engaged" } else { "released" }.clone_into(&mut closure.state);
         Ok(closure)
     }
+}
+
+/// A revocation that somebody asked for and waits for.
+const fn revoked(actor: Actor, reason: Option<&str>) -> Revocation<'_> {
+    Revocation { cause: EndCause::Revoked, actor, reason, telling: Telling::AtOnce }
 }

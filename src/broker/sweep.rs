@@ -3,7 +3,7 @@
 
 use futures_util::StreamExt as _;
 
-use super::end_lease::Telling;
+use super::end_lease::{Revocation, Telling};
 use super::evaluate::{Asking, is_no_more};
 use super::facts::{Record, about_request};
 use super::{Broker, BrokerError};
@@ -72,7 +72,7 @@ impl Broker {
         let outcomes = futures_util::stream::iter(due)
             .map(|task| async move {
                 match task.due_cause(now) {
-                    Some(cause) => self.close_task(task, cause, Actor::Broker, None, Telling::BySweeps).await,
+                    Some(cause) => self.close_task(task, &Revocation::by_broker(cause, Telling::BySweeps)).await,
                     None => self.finish_close(&task, Actor::Broker, Telling::BySweeps).await,
                 }
             })
@@ -173,14 +173,13 @@ impl Broker {
     }
 
     async fn end_by_policy(&self, lease: Lease) -> Result<(), BrokerError> {
+        let why = Revocation::by_broker(EndCause::PolicyChanged, Telling::BySweeps);
         match self.store.find_grant(lease.grant).await? {
-            Some(grant) => {
-                match self.end_grant(grant, EndCause::PolicyChanged, Actor::Broker, None, Telling::BySweeps).await {
-                    Err(BrokerError::Changed) => Ok(()),
-                    done => done,
-                }
-            }
-            None => self.end_leases_of(vec![lease], EndCause::PolicyChanged, Actor::Broker, Telling::BySweeps).await,
+            Some(grant) => match self.end_grant(grant, &why).await {
+                Err(BrokerError::Changed) => Ok(()),
+                done => done,
+            },
+            None => self.end_leases_of(vec![lease], &why).await,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
-use super::end_lease::{Telling, end_offline};
+use super::end_lease::{Revocation, Telling, end_offline};
 use super::facts::Record;
 use super::{Broker, BrokerError, SweepReport, bulkhead};
 use crate::domain::{Actor, EndCause, Lease, LeaseId, LeaseState, Name, Timestamp};
@@ -83,9 +83,9 @@ impl Broker {
         }
         let report =
             SweepReport { done: claimed.len(), more: u32::try_from(claimed.len()).is_ok_and(|count| count >= limit) };
-        let (handed_over, claimed): (Vec<Lease>, Vec<Lease>) = claimed
-            .into_iter()
-            .partition(|lease| lease.is_undelivered() && now < lease.ends_at && self.deliveries.was_handed_over(lease));
+        let (handed_over, claimed): (Vec<Lease>, Vec<Lease>) = claimed.into_iter().partition(|lease| {
+            lease.is_undelivered() && now < lease.ends_at && self.deliveries.was_handed_over(lease.id, lease.fence)
+        });
         if !handed_over.is_empty() {
             self.record_deliveries_now().await;
         }
@@ -189,7 +189,7 @@ impl Broker {
         let live = self.endings.list_leases(&filter, after, KILLED).await?;
         let (count, last) = (live.len(), live.last().map(|lease| lease.id));
         let more = u32::try_from(count).is_ok_and(|count| count >= KILLED);
-        self.end_leases_of(live, EndCause::KillSwitch, Actor::Broker, telling).await?;
+        self.end_leases_of(live, &Revocation::by_broker(EndCause::KillSwitch, telling)).await?;
         let mut killed = self.killed();
         if killed.epoch == control.kill_epoch {
             killed.after = last.or(killed.after);

@@ -2,7 +2,7 @@
 //! in time; what ends authority has room of its own, so that no flood of requests keeps anybody from ending anything.
 
 use axum::http::{Method, Request};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 /// Requests that are worked on at the same time. At the rates of docs/benchmarks.md this many are answered within 100 ms.
 const COMMON: usize = 256;
@@ -25,20 +25,15 @@ impl Default for Admission {
     }
 }
 
-/// Whether a request was let in.
-pub(super) enum Admitted<'a> {
-    /// It needs no room.
-    Freely,
-    /// It was given some until this is dropped.
-    With(#[expect(dead_code, reason = "held, and given back when it is dropped")] SemaphorePermit<'a>),
-}
-
 impl Admission {
-    /// Let a request in, or `None` when there is no room for it.
-    pub(super) fn admit<B>(&self, request: &Request<B>) -> Option<Admitted<'_>> {
+    /// Let a request in: with the room it needs until that is dropped, or with none.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Option<SemaphorePermit<'_>>, TryAcquireError> {
         let (method, path) = (request.method(), request.uri().path());
         if !path.starts_with("/v1/") && !path.starts_with("/oauth/") {
-            return Some(Admitted::Freely);
+            return Ok(None);
         }
         let waits = method == Method::GET && request.uri().query().is_some_and(|query| query.contains("wait="));
         let room = if waits {
@@ -48,7 +43,7 @@ impl Admission {
         } else {
             &self.common
         };
-        room.try_acquire().ok().map(Admitted::With)
+        room.try_acquire().map(Some)
     }
 }
 
@@ -72,9 +67,9 @@ mod tests {
         let admission = Admission::default();
         let open = request("POST", "/v1/tasks");
         let admitted: Vec<_> = (0..COMMON).map(|_| admission.admit(&open).unwrap()).collect();
-        assert!(admission.admit(&open).is_none());
-        assert!(admission.admit(&request("GET", "/v1/tasks/tsk_1")).is_none());
-        assert!(admission.admit(&request("POST", "/oauth/introspect")).is_none());
+        assert!(admission.admit(&open).is_err());
+        assert!(admission.admit(&request("GET", "/v1/tasks/tsk_1")).is_err());
+        assert!(admission.admit(&request("POST", "/oauth/introspect")).is_err());
         for (method, uri) in [
             ("POST", "/v1/revocations"),
             ("POST", "/v1/tasks/tsk_1/complete"),
@@ -84,10 +79,10 @@ mod tests {
             ("GET", "/readyz"),
             ("GET", "/.well-known/jwks.json"),
         ] {
-            assert!(admission.admit(&request(method, uri)).is_some(), "{method} {uri}");
+            assert!(admission.admit(&request(method, uri)).is_ok(), "{method} {uri}");
         }
         drop(admitted);
-        assert!(admission.admit(&open).is_some());
+        assert!(admission.admit(&open).is_ok());
     }
 
     #[test]
@@ -95,8 +90,8 @@ mod tests {
         let admission = Admission::default();
         let wait = request("GET", "/v1/tasks/tsk_1?wait=25");
         let waiting: Vec<_> = (0..WAITING).map(|_| admission.admit(&wait).unwrap()).collect();
-        assert!(admission.admit(&wait).is_none());
-        assert!(admission.admit(&request("POST", "/v1/tasks")).is_some());
+        assert!(admission.admit(&wait).is_err());
+        assert!(admission.admit(&request("POST", "/v1/tasks")).is_ok());
         drop(waiting);
     }
 }

@@ -60,8 +60,8 @@ pub(super) async fn frame(State(state): State<Arc<HttpState>>, request: Request,
     );
     async {
         let mut response = match state.admission.admit(&request) {
-            None => Refusal::from(BrokerError::Overloaded).into_response(),
-            Some(_admitted) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+            Err(_) => Refusal::from(BrokerError::Overloaded).into_response(),
+            Ok(_room) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
                 Ok(response) => response,
                 Err(_) => Refusal::internal("a handler panicked").into_response(),
             },

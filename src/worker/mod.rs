@@ -54,19 +54,12 @@ impl Default for Intervals {
 /// has been ended.
 pub fn start(broker: &Broker, intervals: Intervals, stopping: &CancellationToken, tasks: &TaskTracker) {
     broker.begin_catch_up();
-    let recorder = broker.clone();
-    let stop = stopping.clone();
-    tasks.spawn(async move {
-        tokio::select! {
-            () = recorder.record_deliveries_forever() => {}
-            () = stop.cancelled() => {}
-        }
-    });
+    let (recorder, stop) = (broker.clone(), stopping.clone());
+    tasks.spawn(async move { recorder.record_deliveries_until(stop.cancelled()).await });
     let (broker, stop, inner) = (broker.clone(), stopping.clone(), tasks.clone());
     tasks.spawn(async move {
-        tokio::select! {
-            () = broker.catch_up() => {}
-            () = stop.cancelled() => return,
+        if stop.run_until_cancelled(broker.catch_up()).await.is_none() {
+            return;
         }
         // Each on its own: one that waits for a backend holds up no other.
         let mut urgent: Vec<Arc<dyn Sweep>> = chores::urgent(&broker);

@@ -45,7 +45,8 @@ impl ClockWatch {
                 () = stopping.cancelled() => return,
             }
             match Self::read(&self.store, self.clock.steady()).await {
-                Ok(reading) => reading.into_iter().for_each(|reading| self.clock.follow(reading)),
+                Ok(Some(reading)) => self.clock.follow(reading),
+                Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "the database's clock could not be read; it is tried again"),
             }
             if let Some(trouble) = self.clock.trouble() {

@@ -24,7 +24,7 @@ impl Harness {
 async fn a_secret_that_was_delivered_is_on_record_as_delivered() {
     let house = Harness::start().await;
     let recorder = house.broker.clone();
-    let recording = tokio::spawn(async move { recorder.record_deliveries_forever().await });
+    let recording = tokio::spawn(async move { recorder.record_deliveries_until(std::future::pending()).await });
     let held = house.granted(READ).await;
     let event = house.until(&held.task, "credential.delivered").await;
     assert_eq!(event["lease"], json!(held.lease));

@@ -4,11 +4,12 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use hallpass::minter::{Fault, SandboxCall};
+use hallpass::minter::{Fault, HeldAnswer, SandboxCall};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{API_READ, Held, READ, text};
@@ -198,10 +199,10 @@ async fn crash_02_a_client_that_goes_away_at_any_moment_leaves_nothing_that_work
 }
 
 /// Holds the one lock for writing on a SQLite file, so that whatever is committed waits.
-struct Lock(sqlx::AnyConnection);
+pub(super) struct Lock(sqlx::AnyConnection);
 
 impl Lock {
-    async fn take(house: &Harness) -> Self {
+    pub(super) async fn take(house: &Harness) -> Self {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite:{}", house.dir.path().join("hallpass.db").display());
         let mut behind = sqlx::AnyConnection::connect(&url).await.unwrap();
@@ -209,19 +210,56 @@ impl Lock {
         Self(behind)
     }
 
-    async fn let_go(mut self) {
+    pub(super) async fn let_go(mut self) {
         sqlx::query("ROLLBACK").execute(&mut self.0).await.unwrap();
     }
 }
 
-/// Whoever waits for the outcome of a commit now waits no longer, and does not know it.
-async fn lose_patience() {
+/// Give every other task its turn, until all of them wait for something.
+pub(super) async fn let_others_work() {
     for _ in 0..2000 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_being_recorded_when_the_broker_stops_is_recorded_once() {
+    if database::is_postgres() {
+        return;
+    }
+    let house = Harness::start().await;
+    let held = house.taken(&ask(READ)).await;
+    let lock = Lock::take(&house).await;
+    let (broker, stopping) = (house.broker.clone(), CancellationToken::new());
+    let stop = stopping.clone();
+    let recording = tokio::spawn(async move { broker.record_deliveries_until(stop.cancelled()).await });
+    // It waits for its commit by then.
+    let_others_work().await;
+    stopping.cancel();
+    let_others_work().await;
+    lock.let_go().await;
+    recording.await.unwrap();
+    house.broker.record_deliveries_now().await;
+    assert_eq!(house.deliveries_of(&held).await.len(), 1);
+}
+
+/// Whoever waits for the outcome of a commit now waits no longer, and does not know it.
+async fn lose_patience() {
+    let_others_work().await;
     tokio::time::pause();
     tokio::time::advance(std::time::Duration::from_secs(31)).await;
     tokio::time::resume();
+}
+
+/// Once the backend has made the credential, nobody hears of so many commits, one after the other.
+async fn lose_the_fact(house: &Harness, mut minted: HeldAnswer, commits: usize) -> Lock {
+    minted.acted().await;
+    let lock = Lock::take(house).await;
+    minted.release();
+    for _ in 0..commits {
+        lose_patience().await;
+    }
+    lock
 }
 
 #[tokio::test]
@@ -256,16 +294,10 @@ async fn crash_01_k6_a_fact_that_nobody_knows_of_is_read_back_and_delivered_if_i
         return;
     }
     let house = Harness::start().await;
-    let mut held_back = house.sandbox.hold_next(SandboxCall::Mint);
+    let held_back = house.sandbox.hold_next(SandboxCall::Mint);
     let (token, body) = (house.agent("release-bot"), ask(READ));
-    let meanwhile = async {
-        held_back.acted().await;
-        let lock = Lock::take(&house).await;
-        held_back.release();
-        lose_patience().await;
-        // Its opposite waits behind it now, and will find that it landed.
-        lock.let_go().await;
-    };
+    // Its opposite waits behind it then, and will find that it landed.
+    let meanwhile = async { lose_the_fact(&house, held_back, 1).await.let_go().await };
     let (reply, ()) = tokio::join!(house.post("/v1/tasks", &token, &body), meanwhile);
     let held = Held::of(&reply.expect(201));
     assert!(house.works(&held.secret));
@@ -279,18 +311,10 @@ async fn crash_01_k6_a_fact_that_nobody_can_learn_of_is_delivered_by_nobody_and_
         return;
     }
     let house = Harness::start().await;
-    let mut held_back = house.sandbox.hold_next(SandboxCall::Mint);
+    let held_back = house.sandbox.hold_next(SandboxCall::Mint);
     let (token, body) = (house.agent("release-bot"), ask(READ));
-    let meanwhile = async {
-        held_back.acted().await;
-        let lock = Lock::take(&house).await;
-        held_back.release();
-        // Neither of the fact, nor of its opposite, nor of what is tried after.
-        for _ in 0..4 {
-            lose_patience().await;
-        }
-        lock
-    };
+    // Neither of the fact is heard, nor of its opposite, nor of what is tried after.
+    let meanwhile = lose_the_fact(&house, held_back, 4);
     let (reply, lock) = tokio::join!(house.post("/v1/tasks", &token, &body), meanwhile);
     assert_eq!(reply.expect(503)["code"], "storage-unavailable");
     lock.let_go().await;

@@ -34,7 +34,7 @@ async fn verifies(house: &Harness, token: &str) -> bool {
 async fn jwt_01_a_token_names_its_lease_and_every_step_is_on_record() {
     let house = Harness::start().await;
     let recorder = house.broker.clone();
-    let recording = tokio::spawn(async move { recorder.record_deliveries_forever().await });
+    let recording = tokio::spawn(async move { recorder.record_deliveries_until(std::future::pending()).await });
     let held = house.granted(API_READ).await;
     let (header, claims) = (part(&held.secret, 0), part(&held.secret, 1));
     assert_eq!(header["typ"], "at+jwt");

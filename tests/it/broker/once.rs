@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::delivery::{Lock, let_others_work};
 use super::{Held, READ, WRITE, text};
+use crate::support::database;
 use crate::support::harness::{Harness, Options, Reply, ask};
 
 const KEY: &str = "8e03978e-40d5-43e8-bc93-6894a57f9324";
@@ -175,12 +177,9 @@ async fn task_07_08_what_people_do_is_done_once_under_a_key() {
 
     // An old engagement of the kill switch does not throw it again.
     let switch = |word: &str| json!({ "target": { "kill_switch": word }, "reason": "a test" });
-    for (word, key) in [("engage", "on"), ("release", "off"), ("engage", "on")] {
+    for (word, key, state) in [("engage", "on", "engaged"), ("release", "off", "released")] {
         let closure = call(&operator, "/v1/revocations", &switch(word), key).await.expect(200);
-        assert_eq!(closure["state"], if key == "off" || word == "release" { "released" } else { "engaged" });
-        if word == "release" {
-            break;
-        }
+        assert_eq!(closure["state"], state);
     }
     let closure = call(&operator, "/v1/revocations", &switch("engage"), "on").await.expect(200);
     assert_eq!(closure["state"], "released", "as it is now");
@@ -195,6 +194,32 @@ async fn task_07_08_what_people_do_is_done_once_under_a_key() {
     let view = call(&operator, "/v1/agents/triage-bot/suspend", &reason, "s").await.expect(200);
     assert!(view["suspended"].is_null());
     assert_eq!(house.events("agent.").await.len(), 2);
+}
+
+#[tokio::test]
+async fn task_08_of_two_heartbeats_under_one_key_at_once_one_is_refused() {
+    if database::is_postgres() {
+        return;
+    }
+    let house = Harness::start().await;
+    let mut body = ask(READ);
+    body["heartbeat_seconds"] = json!(60);
+    let mut beats = Vec::new();
+    for _ in 0..2 {
+        let held = Held::of(&house.post("/v1/tasks", &house.agent("release-bot"), &body).await.expect(201));
+        beats.push(format!("/v1/tasks/{}/heartbeat", held.task));
+    }
+    // Neither is on record when the other looks whether its key was used.
+    let lock = Lock::take(&house).await;
+    let meanwhile = async {
+        let_others_work().await;
+        lock.let_go().await;
+    };
+    let (first, second, ()) =
+        tokio::join!(keyed(&house, &beats[0], None, "beat"), keyed(&house, &beats[1], None, "beat"), meanwhile);
+    let mut statuses = [first.status.as_u16(), second.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!((statuses, house.events("task.heard").await.len()), ([200, 422], 1));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! From what a backend holds to the leases that answer for it: what nobody answers for ends, and nothing else.
 
+use std::time::Duration;
+
 use hallpass::minter::{Fault, SandboxCall};
 
 use super::{READ, ending_at_scale::name};
@@ -61,4 +63,21 @@ async fn a_lease_of_another_backend_answers_for_nothing_and_debris_is_tidied_up(
     assert!(house.sandbox.debris().is_empty());
     house.sandbox.hang(&name("sandbox"));
     assert!(house.broker.readiness().await.ready);
+}
+
+#[tokio::test]
+async fn an_orphan_whose_backend_hangs_over_tidying_up_is_given_up_and_holds_up_nobody() {
+    let house = Harness::start().await;
+    house.make_object("untidy", house.ids().lease()).await;
+    let mut held_back = house.sandbox.hold_next(SandboxCall::Cleanup);
+    let meanwhile = async {
+        held_back.acted().await;
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        tokio::time::resume();
+    };
+    let look = tokio::time::timeout(Duration::from_mins(1), house.broker.sweep_orphans());
+    let (looked, ()) = tokio::join!(look, meanwhile);
+    assert_eq!(looked.expect("the look ends").unwrap().done, 0);
+    held_back.release();
 }

@@ -227,6 +227,36 @@ async fn a_replica_that_has_not_heard_of_it_mints_nothing() {
     assert!(other.works(&held.secret));
 }
 
+#[tokio::test]
+async fn a_mint_that_is_under_way_when_the_quarantine_begins_is_delivered_to_nobody() {
+    let house = Harness::start().await;
+    let mut minted = house.sandbox.hold_next(SandboxCall::Mint);
+    let mut listing = house.sandbox.hold_next(SandboxCall::Inventory);
+    let (token, body, told) = (house.agent("release-bot"), ask(READ), told(Told::Complete));
+    let (answered, heard) = tokio::sync::oneshot::channel();
+    let opening = async {
+        let reply = house.post("/v1/tasks", &token, &body).await;
+        answered.send(()).unwrap();
+        reply
+    };
+    let reconciling = async {
+        minted.acted().await;
+        let in_quarantine = async {
+            listing.acted().await;
+            minted.release();
+            heard.await.unwrap();
+            listing.release();
+        };
+        tokio::join!(house.broker.reconcile_restored(&told), in_quarantine).0
+    };
+    let (reply, reports) = tokio::join!(opening, reconciling);
+    assert_eq!(reply.expect(503)["code"], "store-restored");
+    reports.unwrap();
+    house.settle().await;
+    assert_eq!(house.leases().await[0]["state"], "ended");
+    assert!(house.sandbox.honoured(house.broker.now()).is_empty());
+}
+
 /// A file that is written over keeps its number and its birth, and a server its name; the mark outside remembers what it held.
 #[tokio::test]
 async fn a_database_that_was_put_back_in_place_is_noticed_by_what_was_seen_last() {

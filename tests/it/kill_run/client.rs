@@ -1,9 +1,7 @@
 //! A client that never gives up: whatever answer is lost, it asks again elsewhere with the same idempotency key, and writes down
 //! what it was told.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,30 +33,12 @@ pub(super) fn unit(random: &SystemEntropy) -> u64 {
 }
 
 /// Agents that may read and, with a person's yes, write.
-pub(super) fn write_agents(folder: &Path, agents: usize) {
-    let mut text = String::new();
-    for number in 0..agents {
-        write!(
-            text,
-            r#"
-[[agent]]
-id = "bench-{number}"
-description = "Asks while replicas die"
+pub(super) const AGENTS: &str = r#"description = "Asks while replicas die"
 owner = "maya"
 risk_tier = "high"
 teams = ["deploy"]
 ceiling = ["api:releases:read", "api:releases:write"]
-limits = {{ live_leases = 100000000, pending_requests = 1000000, requests_per_minute = 100000000 }}
-
-[[agent.binding]]
-issuer = "http://127.0.0.1:8601"
-subject = "bench-{number}"
-"#
-        )
-        .unwrap();
-    }
-    std::fs::write(folder.join("policies/agents.toml"), text).unwrap();
-}
+limits = { live_leases = 100000000, pending_requests = 1000000, requests_per_minute = 100000000 }"#;
 
 /// A client.
 pub(super) struct Client {

@@ -19,7 +19,7 @@ use hallpass::sys::{Clock as _, SteadyClock, SystemEntropy};
 
 use crate::support::loopback::{Wire, request};
 use crate::support::postgres::Server;
-use crate::support::process::Stage;
+use crate::support::process::{Stage, write_agents};
 use client::{Client, Told, unit};
 
 /// How long it goes on when nobody says, in seconds.
@@ -58,7 +58,7 @@ fn told_by(name: &str) -> Option<String> {
 impl Fleet {
     async fn start(server: &Server, executable: PathBuf) -> Self {
         let stage = Stage::on(Some(server.url(DATABASE)), 8);
-        client::write_agents(stage.folder.path(), 8);
+        write_agents(stage.folder.path(), 8, client::AGENTS);
         let mut migrate = std::process::Command::new(&executable);
         let migrated = migrate.arg("migrate").current_dir(stage.folder.path()).env_clear().output().unwrap();
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));

@@ -272,6 +272,20 @@ fn write_bundle(folder: &Path, agents: usize, sandbox: bool) {
     } else {
         ("[]", "[\"api:releases:read\"]")
     };
+    let entry = format!(
+        r#"description = "Asks as fast as it can, to measure"
+owner = "maya"
+risk_tier = "low"
+teams = {teams}
+kinds = ["deploy"]
+ceiling = {ceiling}
+limits = {{ live_leases = 100000000, requests_per_minute = 100000000 }}"#
+    );
+    write_agents(folder, agents, &entry);
+}
+
+/// Put agents `bench-0` and so on into the bundle, alone in it, each with these members.
+pub(crate) fn write_agents(folder: &Path, agents: usize, entry: &str) {
     let mut text = String::new();
     for number in 0..agents {
         write!(
@@ -279,13 +293,7 @@ fn write_bundle(folder: &Path, agents: usize, sandbox: bool) {
             r#"
 [[agent]]
 id = "bench-{number}"
-description = "Asks as fast as it can, to measure"
-owner = "maya"
-risk_tier = "low"
-teams = {teams}
-kinds = ["deploy"]
-ceiling = {ceiling}
-limits = {{ live_leases = 100000000, requests_per_minute = 100000000 }}
+{entry}
 
 [[agent.binding]]
 issuer = "{AGENTS}"
@@ -294,5 +302,5 @@ subject = "bench-{number}"
         )
         .unwrap();
     }
-    write(&bundle, "agents.toml", &text);
+    std::fs::write(folder.join("policies/agents.toml"), text).unwrap();
 }
