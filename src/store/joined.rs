@@ -39,10 +39,10 @@ fn parts() -> impl Iterator<Item = (Change, &'static Statement)> {
 /// Whether it does this change for these lists. A lease that is delivered and ended in one group is changed twice, which one
 /// statement cannot do.
 pub(super) fn covers(lists: &[&List], change: Change, statement: &Statement) -> bool {
-    match change {
-        Change::LeaseDeliver => !lists.iter().any(|list| list.rows(Change::LeaseUpdate).is_some()),
-        _ => statement.expect == Expect::New,
+    if change == Change::LeaseDeliver {
+        return !lists.iter().any(|list| list.rows(Change::LeaseUpdate).is_some());
     }
+    statement.expect == Expect::New
 }
 
 /// Whether it does what would else take several statements.
