@@ -232,7 +232,7 @@ impl Drop for Server {
 }
 
 fn new_folder() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{}", std::process::id(), free_port()));
+    let folder = std::env::temp_dir().join(format!("{PREFIX}{}-{}", std::process::id(), free_ports(1)));
     std::fs::create_dir(&folder).unwrap();
     give_away(&folder);
     folder
