@@ -39,7 +39,7 @@ pub(crate) async fn report(stage: &Rc<Stage>, fleet: &Fleet, options: &Options) 
                     waits.borrow_mut().push(due.elapsed().as_micros() as u32);
                     let task = answer.json()["id"].as_str().unwrap().to_owned();
                     count += 1;
-                    if count % 2 == 0 {
+                    if count.is_multiple_of(2) {
                         let path = format!("/v1/tasks/{task}/complete");
                         let done = request("POST", &path, &stage.agent(&agent(number)), "application/json", "{}");
                         let answer = wire.send(&done).await.expect("an answer");

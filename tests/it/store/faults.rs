@@ -49,7 +49,8 @@ async fn a_schema_that_is_behind_is_refused_unless_it_may_be_migrated() {
     let error = Store::open(&behind).await.err().unwrap();
     assert!(matches!(&error, StoreError::Corrupt(why) if why.contains("run `hallpass migrate`")), "{error}");
     let applied = Store::migrate(&behind).await.unwrap();
-    assert!(applied.first() == Some(&"0001_tasks") && applied.last() == Some(&"0009_lineage"), "{applied:?}");
+    let there = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite")).unwrap().count();
+    assert!(applied.first() == Some(&"0001_tasks") && applied.len() == there && applied.is_sorted(), "{applied:?}");
     assert_eq!(Store::migrate(&behind).await.unwrap(), Vec::<&str>::new());
     Store::open(&behind).await.unwrap().probe_write().await.unwrap();
 }

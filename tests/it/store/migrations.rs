@@ -57,7 +57,14 @@ fn migrations_stay_in_the_portable_subset() {
             if database == "sqlite" {
                 assert_eq!(text.matches(") STRICT").count(), tables, "{name}");
             } else {
-                assert_eq!(text.matches(" TEXT").count(), text.matches(" TEXT COLLATE \"C\"").count(), "{name}");
+                let code =
+                    text.lines().filter(|line| !["--", "CREATE FUNCTION"].iter().any(|word| line.starts_with(word)));
+                let columns = code.collect::<Vec<_>>().join("\n");
+                assert_eq!(
+                    columns.matches(" TEXT").count(),
+                    columns.matches(" TEXT COLLATE \"C\"").count() + columns.matches("ARG = TEXT").count(),
+                    "{name}"
+                );
             }
         }
     }
