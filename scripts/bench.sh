@@ -2,7 +2,8 @@
 # Measures the release executable over loopback HTTP, beside what the machine itself can do: on SQLite, on PostgreSQL with one
 # replica and with three, and with a million live leases on each. BENCH_SECONDS is the length of each phase (default 10). With
 # arguments only the load generator runs, with these: --store sqlite|postgres, --replicas N, --connections N, --phases
-# a1,a2,b,c,o, --perf FILE, --executable FILE. docs/benchmarks.md says how to read what it prints.
+# a1,a2,b,c,o,s, --perf FILE, --executable FILE. `BENCH_SECONDS=600 scripts/bench.sh --phases s` is the soak.
+# docs/benchmarks.md says how to read what it prints.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +15,9 @@ if (($#)); then
 fi
 load
 load --store postgres --phases a1,a2,b,o
-load --store postgres --phases a1,a2 --replicas 3
+for replicas in 1 3; do
+    load --store postgres --phases a1,a2 --connections 256 --replicas "$replicas"
+done
 for store in sqlite postgres; do
     cargo bench --locked --bench million -- --store "$store"
 done
