@@ -30,9 +30,4 @@ pub const KILLPOINT: &str = "HALLPASS_KILLPOINT";
 #[cfg(debug_assertions)]
 pub const CLOCK_AHEAD_SECS: &str = "HALLPASS_CLOCK_AHEAD_SECS";
 
-/// The value of a variable; `None` when it is not set, empty, or not UTF-8.
-#[must_use]
-pub fn read(name: &str) -> Option<String> {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
+pub use crate::sys::environment as read;

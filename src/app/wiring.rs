@@ -82,6 +82,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
         deployment: deployment.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&world.entropy),
+        folder: config.folder(),
         sandbox: world.sandbox,
     };
     let minters = Minters::build(&config.backends, &deps).context("[[backends]]")?;

@@ -11,7 +11,7 @@ use super::bulkhead::{Call, in_time};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Refusal, Timestamp};
-use crate::minter::{MintError, Minter, Probe, Revoked};
+use crate::minter::{CredentialRef, MintError, Minter, Probe, Revoked};
 use crate::store::{StoreError, Tx};
 
 /// How long one attempt to end a credential, or to tidy up after it, may take.
@@ -242,7 +242,7 @@ impl Broker {
         }
         if let Some(minter) = cleanup {
             crate::sys::killpoint!(EndBeforeCleanup);
-            let tidied = in_time(REVOKE_TIMEOUT, minter.cleanup(&lease.handle)).await;
+            let tidied = in_time(REVOKE_TIMEOUT, minter.cleanup(CredentialRef::of_lease(lease))).await;
             crate::sys::killpoint!(EndAfterCleanup);
             if let Err(error) = tidied {
                 return self.note_failed(lease.clone(), &error, now, record);
@@ -290,23 +290,22 @@ impl Broker {
         let Some(minter) = self.minters.find(&lease.backend) else {
             return Err(MintError::Misconfigured(format!("backend `{}` is not configured any more", lease.backend)));
         };
-        self.make_gone(&**minter, &lease.handle, lease.native_end).await
+        self.make_gone(&**minter, CredentialRef::of_lease(lease)).await
     }
 
     /// Tell a backend to end something, and look whether it obeyed.
     pub(super) async fn make_gone(
         &self,
         minter: &dyn Minter,
-        handle: &crate::domain::Handle,
-        native_end: Timestamp,
+        credential: CredentialRef<'_>,
     ) -> Result<Revoked, MintError> {
         let told = async {
-            let proof = match minter.revoke(handle, native_end).await? {
+            let proof = match minter.revoke(credential).await? {
                 Revoked::Gone(proof) => proof,
                 later @ Revoked::EndsBy(_) => return Ok(later),
             };
             // Never say ended for something that still works: ask the backend, where it can be asked.
-            match minter.probe(handle).await? {
+            match minter.probe(credential).await? {
                 Probe::Refused => Ok(Revoked::Gone(format!("{proof}; a probe was refused at {}", self.clock.now()))),
                 Probe::Unknown => Ok(Revoked::Gone(proof)),
                 Probe::Honoured => {
@@ -333,7 +332,7 @@ pub(super) async fn end_offline(minter: &dyn Minter, ending: Lease, now: Timesta
         let proof = format!("its own end passed at {}", ending.native_end);
         note_ended(ending, proof, now, record)
     } else {
-        match minter.revoke(&ending.handle, ending.native_end).await {
+        match minter.revoke(CredentialRef::of_lease(&ending)).await {
             Ok(Revoked::Gone(proof)) => note_ended(ending, proof, now, record),
             Ok(Revoked::EndsBy(by)) => note_ends_by(ending, by, now, record),
             Err(_) => return before,

@@ -12,7 +12,7 @@ use super::open_task::{MAX_TRIES, note_decision};
 use super::sealed::Sealed;
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Grant, Lease, MAX_IN_FLIGHT_MILLIS, MintPlan, Task, Timestamp};
-use crate::minter::{Minted, Minter};
+use crate::minter::{CredentialRef, Minted, Minter};
 use crate::store::{Control, StoreError, Tx};
 use crate::sys::DeliveryKey;
 
@@ -226,7 +226,7 @@ impl Broker {
         // Whoever ended it may have told the backend before we let it work: tell it once more. Should that fail as well, the
         // end is repeated once no call of this mint can be under way any more (`settles_at`).
         for _ in 0..MAX_TRIES {
-            if in_time(CALL_TIMEOUT, minter.revoke(&live.handle, live.native_end)).await.is_ok() {
+            if in_time(CALL_TIMEOUT, minter.revoke(CredentialRef::of_lease(live))).await.is_ok() {
                 break;
             }
         }

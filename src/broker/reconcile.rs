@@ -9,7 +9,7 @@ use super::end_lease::REVOKE_TIMEOUT;
 use super::facts::Record;
 use super::{Broker, BrokerError, SweepReport};
 use crate::domain::{Actor, EventKind, LeaseId, LeaseState, Name, Subjects, Timestamp};
-use crate::minter::{Found, Inventory, Minter, Revoked};
+use crate::minter::{CredentialRef, Found, Inventory, Minter, Revoked};
 
 /// How long a backend may take to list what it holds.
 const LIST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(15);
@@ -87,10 +87,11 @@ impl Broker {
         orphan: &Found,
     ) -> Result<bool, BrokerError> {
         let Some(_turn) = self.bulkheads.of(backend).ending().await else { return Ok(false) };
-        let outcome = self.make_gone(minter, &orphan.handle, self.clock.now()).await;
+        let credential = CredentialRef { handle: &orphan.handle, native_end: self.clock.now() };
+        let outcome = self.make_gone(minter, credential).await;
         self.note_call(backend, Call::End, &outcome).await;
         let tidied = match &outcome {
-            Ok(_) if minter.needs_cleanup() => in_time(REVOKE_TIMEOUT, minter.cleanup(&orphan.handle)).await,
+            Ok(_) if minter.needs_cleanup() => in_time(REVOKE_TIMEOUT, minter.cleanup(credential)).await,
             Ok(_) | Err(_) => Ok(()),
         };
         let proof = match (outcome, tidied) {

@@ -11,7 +11,7 @@ use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Handle, Lease, LeaseId, LeaseState, Name, Subjects};
-use crate::minter::{Inventory, Minter, Probe};
+use crate::minter::{CredentialRef, Inventory, Minter, Probe};
 use crate::store::{Control, Lineage};
 
 /// Rows looked at in one go.
@@ -152,7 +152,7 @@ impl Broker {
 
     async fn probe_of(&self, lease: &Lease) -> Probe {
         let Some(minter) = self.minters.find(&lease.backend) else { return Probe::Unknown };
-        in_time(PATIENCE, minter.probe(&lease.handle)).await.unwrap_or(Probe::Unknown)
+        in_time(PATIENCE, minter.probe(CredentialRef::of_lease(lease))).await.unwrap_or(Probe::Unknown)
     }
 
     /// End these: record that they must end, tell their backends, and count what has ended.

@@ -41,6 +41,7 @@ pub(crate) fn minters(config: &Config) -> Result<Minters, String> {
         deployment: String::new(),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy::default()),
+        folder: config.folder(),
         sandbox: config.dev.then(|| Arc::new(SandboxBackend::default())),
     };
     Minters::build(&config.backends, &deps).map_err(|error| error.to_string())

@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::settings::read_effect;
 use super::{
-    BackendSettings, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
+    BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability,
+    Revoked,
 };
-use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Name, Scope, TaskId, Timestamp};
+use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Name, Scope, TaskId};
 use crate::sys::keys::{KeyAlgorithm, KeyRing};
 use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, fingerprint, sha256, sorted_json};
 
@@ -319,18 +320,18 @@ impl Minter for JwtMinter {
         Ok(Minted { kind: "jwt", values, fingerprint })
     }
 
-    async fn revoke(&self, _handle: &Handle, native_end: Timestamp) -> Result<Revoked, MintError> {
+    async fn revoke(&self, credential: CredentialRef<'_>) -> Result<Revoked, MintError> {
         Ok(match self.settings.verifiers {
             Verifiers::Introspect => {
                 Revoked::Gone("introspection, which its verifiers ask, answers inactive".to_owned())
             }
-            Verifiers::Offline => Revoked::EndsBy(native_end),
+            Verifiers::Offline => Revoked::EndsBy(credential.native_end),
         })
     }
 
     /// There is nobody to ask: who honours the token is its verifiers' affair, and introspection answers from the lease
     /// itself, so asking it would only be asking ourselves.
-    async fn probe(&self, _handle: &Handle) -> Result<Probe, MintError> {
+    async fn probe(&self, _credential: CredentialRef<'_>) -> Result<Probe, MintError> {
         Ok(Probe::Unknown)
     }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
+use crate::domain::{AgentId, CatalogueEntry, Handle, Lease, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
 use crate::sys::keys::KeyAlgorithm;
 use crate::sys::{SecretString, sha256};
 
@@ -52,6 +52,29 @@ pub struct Minted {
     pub values: BTreeMap<&'static str, SecretString>,
     /// The secret's SHA-256 in hexadecimal (`sys::fingerprint`).
     pub fingerprint: String,
+}
+
+/// A credential that was minted, as the broker remembers it.
+#[derive(Debug, Clone, Copy)]
+pub struct CredentialRef<'a> {
+    /// The name by which it can be ended.
+    pub handle: &'a Handle,
+    /// When its backend stops honouring it by itself: the plan's, as the lease keeps it.
+    pub native_end: Timestamp,
+}
+
+impl<'a> CredentialRef<'a> {
+    /// That of a plan.
+    #[must_use]
+    pub const fn of_plan(plan: &'a MintPlan) -> Self {
+        Self { handle: &plan.handle, native_end: plan.native_end }
+    }
+
+    /// That of a lease.
+    #[must_use]
+    pub fn of_lease(lease: &'a Lease) -> Self {
+        Self { handle: &lease.handle, native_end: lease.native_end }
+    }
 }
 
 /// What asking a backend to end a credential achieved.
@@ -175,12 +198,11 @@ pub trait Minter: Send + Sync {
         Ok(())
     }
 
-    /// End it. Safe to repeat, and safe when nothing was ever minted. `native_end` is the plan's, as the lease keeps it, for
-    /// backends that can only say when it ends by itself.
+    /// End it. Safe to repeat, and safe when nothing was ever minted.
     ///
     /// # Errors
     /// [`MintError`]; it may still work, and must be tried again.
-    async fn revoke(&self, handle: &Handle, native_end: Timestamp) -> Result<Revoked, MintError>;
+    async fn revoke(&self, credential: CredentialRef<'_>) -> Result<Revoked, MintError>;
 
     /// Whether something is left at the backend once a credential is not honoured any more, which [`Minter::cleanup`] removes.
     fn needs_cleanup(&self) -> bool {
@@ -191,15 +213,24 @@ pub trait Minter: Send + Sync {
     ///
     /// # Errors
     /// [`MintError`]; something is left, and it is tried again later.
-    async fn cleanup(&self, _handle: &Handle) -> Result<(), MintError> {
+    async fn cleanup(&self, _credential: CredentialRef<'_>) -> Result<(), MintError> {
         Ok(())
+    }
+
+    /// What an operator must mend before this backend can mint and end, in sentences that say what to do; empty when nothing.
+    /// Asks the backend for reachability, rights and time, and changes nothing there.
+    ///
+    /// # Errors
+    /// [`MintError`] when the backend cannot be asked at all.
+    async fn check(&self) -> Result<Vec<String>, MintError> {
+        Ok(Vec::new())
     }
 
     /// Ask the backend whether it still honours it. Never guesses.
     ///
     /// # Errors
     /// [`MintError`].
-    async fn probe(&self, handle: &Handle) -> Result<Probe, MintError>;
+    async fn probe(&self, credential: CredentialRef<'_>) -> Result<Probe, MintError>;
 
     /// What the backend holds that carries our deployment's mark (see [`mark`]), where it can list; what is disabled or is
     /// only left to be tidied up too, what another deployment made never.

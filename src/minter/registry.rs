@@ -1,6 +1,7 @@
 //! The one place that knows every kind of backend. Adding one is a line in [`KINDS`] and a file beside this one.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{BackendSettings, MintError, Minter, SandboxBackend, jwt, sandbox};
@@ -21,6 +22,8 @@ pub struct MinterDeps {
     pub entropy: Arc<dyn Entropy>,
     /// The deployment's mark on what it makes in a backend, by which it leaves alone what another made.
     pub deployment: String,
+    /// The configuration's folder, which files in a backend's settings are relative to.
+    pub folder: PathBuf,
     /// The sandbox, where there is one: in `hallpass dev` and in tests.
     pub sandbox: Option<Arc<SandboxBackend>>,
 }

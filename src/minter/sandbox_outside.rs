@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::{
-    BackendSettings, Found, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
-    SandboxBackend, sandbox,
+    BackendSettings, CredentialRef, Found, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe,
+    Revocability, Revoked, SandboxBackend, sandbox,
 };
-use crate::domain::{CatalogueEntry, Handle, MintPlan, Timestamp};
+use crate::domain::{CatalogueEntry, Handle, MintPlan};
 use crate::sys::{FetchLimits, HttpClient, Outgoing, SecretString, fingerprint};
 
 const LIMITS: FetchLimits = FetchLimits { max_bytes: 1 << 20, allow_private: true };
@@ -88,8 +88,9 @@ impl Minter for OutsideSandbox {
         self.ask(json!({ "call": "activate", "handle": handle })).await.map(drop)
     }
 
-    async fn revoke(&self, handle: &Handle, native_end: Timestamp) -> Result<Revoked, MintError> {
-        let question = json!({ "call": "revoke", "handle": handle, "native_end": native_end.as_millis() });
+    async fn revoke(&self, credential: CredentialRef<'_>) -> Result<Revoked, MintError> {
+        let question =
+            json!({ "call": "revoke", "handle": credential.handle, "native_end": credential.native_end.as_millis() });
         let answer = self.ask(question).await?;
         match answer.get("gone").and_then(Value::as_str) {
             Some(proof) => Ok(Revoked::Gone(proof.to_owned())),
@@ -101,12 +102,12 @@ impl Minter for OutsideSandbox {
         self.inside.needs_cleanup()
     }
 
-    async fn cleanup(&self, handle: &Handle) -> Result<(), MintError> {
-        self.ask(json!({ "call": "cleanup", "handle": handle })).await.map(drop)
+    async fn cleanup(&self, credential: CredentialRef<'_>) -> Result<(), MintError> {
+        self.ask(json!({ "call": "cleanup", "handle": credential.handle })).await.map(drop)
     }
 
-    async fn probe(&self, handle: &Handle) -> Result<Probe, MintError> {
-        let answer = self.ask(json!({ "call": "probe", "handle": handle })).await?;
+    async fn probe(&self, credential: CredentialRef<'_>) -> Result<Probe, MintError> {
+        let answer = self.ask(json!({ "call": "probe", "handle": credential.handle })).await?;
         match answer.get("honoured").and_then(Value::as_bool) {
             Some(true) => Ok(Probe::Honoured),
             Some(false) => Ok(Probe::Refused),

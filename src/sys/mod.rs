@@ -11,6 +11,7 @@ mod jwk;
 pub mod keys;
 pub mod killpoint;
 mod seal;
+mod secret;
 
 pub use address::is_public;
 #[cfg(debug_assertions)]
@@ -24,3 +25,4 @@ pub use jwk::{JwkError, PublicJwk};
 pub(crate) use killpoint::killpoint;
 pub use seal::{DeliveryKey, SealError};
 pub use secrecy::{ExposeSecret, SecretString};
+pub use secret::{EnvRef, FileRef, SecretRef, environment};

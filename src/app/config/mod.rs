@@ -3,13 +3,12 @@
 
 mod check;
 mod load;
-mod secret;
 mod settings;
 
 use std::path::PathBuf;
 
+pub use crate::sys::SecretRef;
 pub use load::Overrides;
-pub use secret::SecretRef;
 pub use settings::{
     Config, IntervalSettings, KeySettings, LimitSettings, PolicySettings, ResourceServerSettings, ServerSettings,
     StoreSection, TlsSettings,

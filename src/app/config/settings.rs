@@ -229,6 +229,12 @@ impl Default for LimitSettings {
 }
 
 impl Config {
+    /// The folder of the configuration's file, which paths in it are relative to.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.path.parent().map(PathBuf::from).unwrap_or_default()
+    }
+
     /// The URL by which others reach the API, without a slash at the end.
     #[must_use]
     pub fn public_url(&self) -> String {

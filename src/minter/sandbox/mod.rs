@@ -17,8 +17,8 @@ use held::Late;
 
 use super::settings::read_effect;
 use super::{
-    BackendSettings, Found, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability, Revoked,
-    mark,
+    BackendSettings, CredentialRef, Found, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe,
+    Revocability, Revoked, mark,
 };
 use crate::domain::{CatalogueEntry, Digest, Handle, MintPlan, Name, Scope, Timestamp};
 use crate::sys::{Clock, Entropy, ExposeSecret as _, SecretString, canonical_json, fingerprint, sha256};
@@ -338,15 +338,15 @@ impl Minter for SandboxMinter {
         .await
     }
 
-    async fn revoke(&self, handle: &Handle, _native_end: Timestamp) -> Result<Revoked, MintError> {
+    async fn revoke(&self, credential: CredentialRef<'_>) -> Result<Revoked, MintError> {
         self.ask(SandboxCall::Revoke, |world| {
             if world.lies {
                 return Ok(Revoked::Gone("the sandbox has forgotten it".to_owned()));
             }
-            Ok(Revoked::Gone(match world.held.remove(handle.as_str()) {
+            Ok(Revoked::Gone(match world.held.remove(credential.handle.as_str()) {
                 Some(held) => {
                     if self.leaves_debris {
-                        world.debris.insert(handle.to_string(), (self.backend.clone(), held.mark));
+                        world.debris.insert(credential.handle.to_string(), (self.backend.clone(), held.mark));
                     }
                     "the sandbox has forgotten it".to_owned()
                 }
@@ -360,18 +360,18 @@ impl Minter for SandboxMinter {
         self.leaves_debris
     }
 
-    async fn cleanup(&self, handle: &Handle) -> Result<(), MintError> {
+    async fn cleanup(&self, credential: CredentialRef<'_>) -> Result<(), MintError> {
         self.ask(SandboxCall::Cleanup, |world| {
-            world.debris.remove(handle.as_str());
+            world.debris.remove(credential.handle.as_str());
             Ok(())
         })
         .await
     }
 
-    async fn probe(&self, handle: &Handle) -> Result<Probe, MintError> {
+    async fn probe(&self, credential: CredentialRef<'_>) -> Result<Probe, MintError> {
         let now = self.clock.now();
         self.ask(SandboxCall::Probe, |world| {
-            let works = world.held.get(handle.as_str()).is_some_and(|held| held.works(now));
+            let works = world.held.get(credential.handle.as_str()).is_some_and(|held| held.works(now));
             Ok(if works { Probe::Honoured } else { Probe::Refused })
         })
         .await

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use hallpass::domain::{CatalogueEntry, Scope, Timestamp, Ttl};
-use hallpass::minter::{MintError, MintOrder, Minted, Revoked};
+use hallpass::minter::{CredentialRef, MintError, MintOrder, Minted, Revoked};
 use hallpass::sys::keys::{KeyAlgorithm, KeyTimes, SigningKey};
 use hallpass::sys::{Clock as _, ExposeSecret as _, PublicJwk, SeededEntropy};
 use josekit::jwk::Jwk;
@@ -248,10 +248,10 @@ async fn it_says_gone_only_where_verifiers_ask() {
     let world = World::new();
     let (agent, scopes) = (agent(), scopes());
     let plan = world.minter(SETTINGS).plan(&order(&agent, &scopes)).unwrap();
-    let asks = world.minter(SETTINGS).revoke(&plan.handle, plan.native_end).await.unwrap();
+    let asks = world.minter(SETTINGS).revoke(CredentialRef::of_plan(&plan)).await.unwrap();
     assert!(matches!(asks, Revoked::Gone(_)));
     let offline = world.minter(&format!("{SETTINGS}\nverifiers = 'offline'"));
-    assert_eq!(offline.revoke(&plan.handle, plan.native_end).await.unwrap(), Revoked::EndsBy(plan.native_end));
+    assert_eq!(offline.revoke(CredentialRef::of_plan(&plan)).await.unwrap(), Revoked::EndsBy(plan.native_end));
     assert_eq!(offline.revocability().strength, "at_native_end");
 }
 

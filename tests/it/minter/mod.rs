@@ -41,6 +41,7 @@ impl World {
             deployment: "tested".to_owned(),
             clock: clock.clone(),
             entropy,
+            folder: std::env::temp_dir(),
             sandbox: Some(Arc::clone(&sandbox)),
         };
         Self { clock, sandbox, deps }

@@ -1,7 +1,7 @@
 //! Kind `sandbox`: it passes the suite, it is born disabled, and it fails the way it is told.
 
 use hallpass::domain::{CatalogueEntry, MintPlan, Scope};
-use hallpass::minter::{Fault, Found, Inventory, MintError, Minter, Probe, Revoked, SandboxCall};
+use hallpass::minter::{CredentialRef, Fault, Found, Inventory, MintError, Minter, Probe, Revoked, SandboxCall};
 use hallpass::sys::ExposeSecret as _;
 use serde_json::json;
 
@@ -43,7 +43,7 @@ async fn a_credential_works_only_once_it_is_activated_and_says_what_for() {
     let token = minted.values["token"].expose_secret();
     assert!(token.starts_with("sbx_") && token.len() == 47, "{token}");
     assert_eq!(world.sandbox.check(token, T0), None);
-    assert_eq!(minter.probe(&plan.handle).await.unwrap(), Probe::Refused);
+    assert_eq!(minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Refused);
     assert_eq!(
         minter.inventory().await.unwrap(),
         Inventory::Complete(vec![Found { handle: plan.handle.clone(), lease: Some(lease(1)) }])
@@ -56,7 +56,7 @@ async fn a_credential_works_only_once_it_is_activated_and_says_what_for() {
         ["demo:notes:read", "demo:notes:write(folder=inbox)"]
     );
     assert_eq!(world.sandbox.check("sbx_other", T0), None);
-    minter.revoke(&plan.handle, plan.native_end).await.unwrap();
+    minter.revoke(CredentialRef::of_plan(&plan)).await.unwrap();
     assert!(matches!(minter.activate(&plan.handle).await, Err(MintError::Refused(_))));
 }
 
@@ -94,14 +94,14 @@ async fn it_fails_as_told_and_an_unheard_call_has_acted() {
     minter.activate(&plan.handle).await.unwrap();
     world.sandbox.fail_always(SandboxCall::Revoke, Fault::Unavailable);
     for _ in 0..3 {
-        assert!(minter.revoke(&plan.handle, plan.native_end).await.is_err());
+        assert!(minter.revoke(CredentialRef::of_plan(&plan)).await.is_err());
     }
     assert_eq!(world.sandbox.honoured(T0).len(), 1);
     world.sandbox.fail_next(SandboxCall::Revoke, Fault::Unheard);
-    assert!(minter.revoke(&plan.handle, plan.native_end).await.is_err());
+    assert!(minter.revoke(CredentialRef::of_plan(&plan)).await.is_err());
     assert!(world.sandbox.honoured(T0).is_empty());
     world.sandbox.mend();
-    assert!(matches!(minter.revoke(&plan.handle, plan.native_end).await.unwrap(), Revoked::Gone(_)));
+    assert!(matches!(minter.revoke(CredentialRef::of_plan(&plan)).await.unwrap(), Revoked::Gone(_)));
     assert_eq!((world.sandbox.calls(SandboxCall::Mint), world.sandbox.calls(SandboxCall::Revoke)), (3, 5));
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hallpass::domain::{CatalogueEntry, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
-use hallpass::minter::{Inventory, MintError, MintOrder, Minted, Minter, Probe, Revoked};
+use hallpass::minter::{CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, Probe, Revoked};
 use hallpass::sys::{ExposeSecret as _, ManualClock, canonical_json, fingerprint, sha256};
 
 use super::{agent, lease, order};
@@ -89,8 +89,8 @@ fn what_cannot_be_expressed_is_refused_when_planned(subject: &Subject<'_>) {
 
 async fn ending_what_never_existed_is_safe(subject: &Subject<'_>) {
     let plan = plan(subject, |order| order.lease = lease(77));
-    subject.minter.revoke(&plan.handle, plan.native_end).await.expect("nothing to end is no failure");
-    assert_ne!(subject.minter.probe(&plan.handle).await.unwrap(), Probe::Honoured);
+    subject.minter.revoke(CredentialRef::of_plan(&plan)).await.expect("nothing to end is no failure");
+    assert_ne!(subject.minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Honoured);
 }
 
 async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_>) {
@@ -102,7 +102,7 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     minter.activate(&plan.handle).await.expect("activated again");
 
     assert!((subject.accepts)(&minted, now), "what was minted and activated works");
-    assert_ne!(minter.probe(&plan.handle).await.unwrap(), Probe::Refused);
+    assert_ne!(minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Refused);
     assert!(minted.values.values().any(|secret| fingerprint(secret.expose_secret()) == minted.fingerprint));
     let shown = format!("{minted:?} {plan:?}");
     let long = minted.values.values().filter(|secret| secret.expose_secret().len() >= 16);
@@ -114,11 +114,11 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     }
 
     for _ in 0..2 {
-        match minter.revoke(&plan.handle, plan.native_end).await.expect("ended") {
+        match minter.revoke(CredentialRef::of_plan(&plan)).await.expect("ended") {
             Revoked::Gone(how) => {
                 assert_eq!(minter.revocability().strength, "immediate");
                 assert!(!how.is_empty());
-                assert_ne!(minter.probe(&plan.handle).await.unwrap(), Probe::Honoured);
+                assert_ne!(minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Honoured);
                 if !minter.is_offline() {
                     assert!(!(subject.accepts)(&minted, now), "what is gone does not work");
                 }
@@ -141,7 +141,7 @@ async fn a_credential_ends_by_itself(subject: &Subject<'_>) {
     assert!((subject.accepts)(&minted, plan.ends_at.plus_millis(-1001)), "it works until its last second");
     assert!(!(subject.accepts)(&minted, plan.native_end), "it does not outlive its native end");
     subject.clock.set(plan.native_end);
-    assert_ne!(subject.minter.probe(&plan.handle).await.unwrap(), Probe::Honoured);
+    assert_ne!(subject.minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Honoured);
     if let Inventory::Complete(found) = subject.minter.inventory().await.unwrap() {
         assert!(found.is_empty(), "what ended by itself is not in the inventory");
     }

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::{Json, Router};
 use hallpass::domain::{Handle, MintPlan, Name, Timestamp};
 use hallpass::minter::{
-    BackendSettings, Found, Inventory, MintError, MinterDeps, Minters, Probe, Revoked, SandboxBackend,
+    BackendSettings, CredentialRef, Found, Inventory, MintError, MinterDeps, Minters, Probe, Revoked, SandboxBackend,
 };
 use hallpass::sys::keys::KeyRing;
 use hallpass::sys::{Clock as _, ExposeSecret as _, SystemClock, SystemEntropy, sha256};
@@ -68,6 +68,7 @@ async fn answer(State(served): State<Served>, body: String) -> (StatusCode, Json
 async fn act(served: &Served, question: &Value) -> Result<Value, MintError> {
     let minter = served.minters.find(&served.name).unwrap();
     let handle = Handle::new(question["handle"].as_str().unwrap_or_default());
+    let there = CredentialRef { handle: &handle, native_end: Timestamp::from_millis(0) };
     let at = |member: &str| Timestamp::from_millis(question[member].as_i64().unwrap());
     match question["call"].as_str().unwrap() {
         "mint" => {
@@ -85,12 +86,12 @@ async fn act(served: &Served, question: &Value) -> Result<Value, MintError> {
             Ok(json!({ "token": minted.values["token"].expose_secret() }))
         }
         "activate" => minter.activate(&handle).await.map(|()| json!({})),
-        "revoke" => match minter.revoke(&handle, at("native_end")).await? {
+        "revoke" => match minter.revoke(CredentialRef { handle: &handle, native_end: at("native_end") }).await? {
             Revoked::Gone(proof) => Ok(json!({ "gone": proof })),
             Revoked::EndsBy(by) => panic!("a sandbox ends at once, not by {by}"),
         },
-        "cleanup" => minter.cleanup(&handle).await.map(|()| json!({})),
-        "probe" => Ok(json!({ "honoured": minter.probe(&handle).await? == Probe::Honoured })),
+        "cleanup" => minter.cleanup(there).await.map(|()| json!({})),
+        "probe" => Ok(json!({ "honoured": minter.probe(there).await? == Probe::Honoured })),
         "inventory" => match minter.inventory().await? {
             Inventory::Complete(found) => {
                 let told = |one: &Found| json!({ "handle": one.handle, "lease": one.lease.map(|id| id.to_string()) });

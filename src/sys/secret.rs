@@ -5,11 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::app::env;
-use crate::sys::SecretString;
+use super::SecretString;
 
 /// The longest secret that is read, in bytes.
 const MAX_SECRET_BYTES: usize = 16 * 1024;
+
+/// The value of an environment variable; `None` when it is not set, empty, or not UTF-8.
+#[must_use]
+pub fn environment(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
 
 /// Where a secret is: `{ env = "NAME" }` or `{ file = "path" }`. A file must be readable by its owner only, or belong to root
 /// and be readable by its group, which is how Kubernetes mounts a Secret for a process that is not root.
@@ -46,7 +52,7 @@ impl SecretRef {
     pub fn read(&self) -> Result<SecretString, String> {
         let text = match self {
             Self::Env(EnvRef { env: name }) => {
-                env::read(name).ok_or_else(|| format!("the environment variable {name} is not set or is empty"))?
+                environment(name).ok_or_else(|| format!("the environment variable {name} is not set or is empty"))?
             }
             Self::File(FileRef { file }) => read_private(file)?,
         };
