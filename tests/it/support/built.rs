@@ -46,6 +46,7 @@ pub(super) async fn build(
         deployment: deployment.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
+        folder: std::env::temp_dir(),
         sandbox: Some(Arc::clone(sandbox)),
     };
     let backends: Vec<BackendSettings> = [

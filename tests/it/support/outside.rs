@@ -37,6 +37,7 @@ impl Outside {
             deployment: "outside".to_owned(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy::default()),
+            folder: std::env::temp_dir(),
             sandbox: Some(Arc::clone(&sandbox)),
         };
         let settings: BackendSettings =
