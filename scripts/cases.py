@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Print docs/cases.md: the attack and fault cases of tests/cases.json, each with the tests that carry its id in their name."""
+"""Print docs/cases.md: the attack and fault cases of tests/cases.json, each with the tests (or measuring programs) that carry its id in
+their name."""
 import json
 import pathlib
 import re
@@ -9,7 +10,7 @@ cases = json.loads((root / "tests/cases.json").read_text())
 known = {case["id"] for case in cases}
 
 tests: dict[str, list[tuple[str, str]]] = {}
-for file in sorted([*root.glob("src/**/*.rs"), *root.glob("tests/**/*.rs")]):
+for file in sorted([*root.glob("src/**/*.rs"), *root.glob("tests/**/*.rs"), *root.glob("benches/**/*.rs")]):
     for name in re.findall(r"\bfn (\w+)\(", file.read_text()):
         for group, number in re.findall(r"(?:^|_)([a-z0-9]+)_(\d\d)(?=_)", name):
             case = f"{group.upper()}-{number}"

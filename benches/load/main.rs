@@ -138,7 +138,7 @@ async fn main() {
                 continue;
             }
             if phase == "s" {
-                soak::report(&stage, &fleet, &options).await;
+                soak::load_01_a_steady_rate_for_ten_minutes(&stage, &fleet, &options).await;
                 continue;
             }
             let (what, mut scripts, repeats) = scripts(phase, &stage, &options).await;

@@ -16,7 +16,7 @@ const TASKS_PER_SECOND: u32 = 200;
 ///
 /// # Panics
 /// When an answer is not the one that was asked for.
-pub(crate) async fn report(stage: &Rc<Stage>, fleet: &Fleet, options: &Options) {
+pub(crate) async fn load_01_a_steady_rate_for_ten_minutes(stage: &Rc<Stage>, fleet: &Fleet, options: &Options) {
     let (start, time) = (Instant::now(), Duration::from_secs(options.seconds));
     let before = fleet.resident_kib();
     // From when a task was due, so that a stall is seen by all who would have asked meanwhile.
