@@ -65,6 +65,7 @@ impl Broker {
             tx.close_task_in_part(task, &closed, now);
         } else {
             tx.update_task(task, &closed);
+            tx.check_none_lives(task.id, None);
         }
         record.commit(tx).await.map_err(changed_in_between)?;
         self.signals.changed(task.id);
@@ -92,6 +93,7 @@ impl Broker {
         for grant in &grants {
             if let Ok(ended) = grant.clone().end(why.cause, now) {
                 tx.update_grant(grant, &ended);
+                tx.check_none_lives(grant.task, Some(grant.id));
                 record.note(EventKind::GrantEnded, about_grant(grant), [("cause", why.cause.as_str().into())]);
             }
         }

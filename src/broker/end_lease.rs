@@ -91,13 +91,14 @@ impl Broker {
         let id = lease.id;
         let mut current = Some(lease);
         for _ in 0..MAX_TRIES {
-            let Some(lease) = current else { break };
+            let Some(lease) = current else { return Ok(Vec::new()) };
             match self.record_ends(&[lease], why).await {
                 Err(StoreError::Conflict { .. }) => current = self.endings.find_lease(id).await?,
                 done => return done,
             }
         }
-        Ok(Vec::new())
+        // Not ended, so nobody may take it for ended: whoever asked tries again.
+        Err(StoreError::Conflict { table: "lease" })
     }
 
     /// Put into a change that these leases must end, but for those that are ending or have ended; returns those whose backend

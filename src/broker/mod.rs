@@ -130,6 +130,7 @@ pub struct Inner {
     active_keys: Mutex<BTreeSet<String>>,
     rechecked: Mutex<Rechecked>,
     killed: Mutex<sweep_leases::Killed>,
+    suspended: Mutex<sweep::Suspended>,
     bulkheads: bulkhead::Bulkheads,
     replica: String,
     catching_up: AtomicBool,
@@ -186,6 +187,7 @@ impl Broker {
             active_keys: Mutex::default(),
             rechecked: Mutex::new(rechecked),
             killed: Mutex::default(),
+            suspended: Mutex::default(),
             catching_up: AtomicBool::new(false),
         }));
         // Before anything is written: what is at the other end may be another database.

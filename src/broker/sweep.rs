@@ -7,7 +7,7 @@ use super::end_lease::{Revocation, Telling};
 use super::evaluate::{Asking, is_no_more};
 use super::facts::{Record, about_request};
 use super::{Broker, BrokerError};
-use crate::domain::{AccessRequest, Actor, EndCause, EventKind, Lease, Outcome};
+use crate::domain::{AccessRequest, Actor, EndCause, EventKind, Lease, Outcome, Timestamp};
 use crate::store::{Hint, LeaseFilter, StoreError};
 
 /// Rows looked at in one run.
@@ -26,6 +26,17 @@ pub struct SweepReport {
 
 fn report(count: usize) -> SweepReport {
     SweepReport { done: count, more: u32::try_from(count).is_ok_and(|count| count >= BATCH) }
+}
+
+/// How long whoever suspends an agent has for ending what it holds, in milliseconds.
+const SUSPENDED_AFTER_MILLIS: i64 = 10_000;
+
+/// Whether what suspended agents hold was looked at since the last change of who is suspended.
+#[derive(Debug, Default)]
+pub(super) struct Suspended {
+    epoch: Option<i64>,
+    from: Option<Timestamp>,
+    done: bool,
 }
 
 impl Broker {
@@ -112,6 +123,36 @@ impl Broker {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// What whoever suspended an agent could not finish, because it died for instance: a suspended agent holds nothing. Looks once
+    /// for each time that somebody is suspended or resumed, after a while, so that it is whoever suspends that ends.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn sweep_suspended(&self) -> Result<SweepReport, BrokerError> {
+        if self.quarantine().is_some() {
+            return Ok(SweepReport::default());
+        }
+        let (standing, now) = (self.standing.load_full(), self.clock.now());
+        let epoch = Some(standing.control.agents_epoch);
+        {
+            let mut seen = self.suspended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if seen.epoch != epoch {
+                *seen = Suspended { epoch, from: Some(now.plus_millis(SUSPENDED_AFTER_MILLIS)), done: false };
+            }
+            if seen.done || seen.from.is_some_and(|from| now < from) {
+                return Ok(SweepReport::default());
+            }
+        }
+        for (agent, reason) in &standing.suspended {
+            self.close_tasks_of(agent, Actor::Broker, reason).await?;
+        }
+        let mut seen = self.suspended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if seen.epoch == epoch {
+            seen.done = true;
+        }
+        Ok(SweepReport::default())
     }
 
     /// After a change of policy: end what the bundle in force would no longer permit. Works through the live leases once for each

@@ -69,6 +69,18 @@ pub(super) const CHECK_ALONE: Statement = Statement {
     ),
 };
 
+/// After all changes: no lease of a task, or of one of its grants, is minting or works.
+pub(super) const CHECK_NONE: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Seen,
+    sql: grouped!(
+        "-- leases.check_none
+        SELECT v.value->>0 AS id FROM ",
+        " WHERE NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.task_id = v.value->>0
+            AND (v.value->>1 IS NULL OR l.grant_id = v.value->>1) AND l.state IN ('minting', 'live'))"
+    ),
+};
+
 /// The columns that [`read`] reads.
 macro_rules! columns {
     () => {
@@ -187,6 +199,14 @@ impl Tx {
         });
     }
 
+    /// Commit only if no lease of this task, or of this grant of it, is minting or works once all is written: one that came to
+    /// be after its leases were read would go on living.
+    pub fn check_none_lives(&mut self, task: TaskId, grant: Option<GrantId>) {
+        self.list.push(Change::LeaseNone, |row| {
+            row.show(task).maybe_show(grant);
+        });
+    }
+
     /// Change a lease whose fence is still that of `before`. What was fixed at intent stays: only state, fence, handle and
     /// native end are written.
     pub fn update_lease(&mut self, before: &Lease, after: &Lease) {
@@ -245,8 +265,16 @@ impl Store {
                 "attempts >= 10 AND state = 'ending' AND ends_by IS NULL AND disabled_at IS NULL"
             ),
             LeaseFilter { task: Some(_), .. } => select_by!("leases.list_by_task", "task_id = $1"),
+            LeaseFilter { grant: Some(_), .. } => select_by!(
+                "leases.list_by_grant",
+                "task_id = (SELECT g.task_id FROM access_grant AS g WHERE g.id = $3)"
+            ),
+            LeaseFilter { request: Some(_), .. } => select_by!(
+                "leases.list_by_request",
+                "task_id = (SELECT r.task_id FROM access_request AS r WHERE r.id = $4)"
+            ),
             LeaseFilter { live: Some(true), .. } => select_by!("leases.list_live", "due_at IS NOT NULL"),
-            // No index by agent: it would be paid for with each lease, and an agent's tasks are known.
+            // No index by agent, grant or request: it would be paid for with each lease, and their tasks are known.
             LeaseFilter { agent: Some(_), .. } => {
                 select_by!("leases.list_by_agent", "task_id IN (SELECT task.id FROM task WHERE task.agent_id = $2)")
             }

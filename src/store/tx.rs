@@ -71,6 +71,7 @@ changes! {
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
+    LeaseNone => leases::CHECK_NONE,
     LineageSet => lineage::SET,
     ControlSet => control::SET,
     AgentSuspend => control::SUSPEND,

@@ -37,6 +37,8 @@ chores! {
     Lapse, "lapse", broker => broker.sweep_requests().await;
     /// Ends everything while the kill switch is thrown.
     EndKilled, "end_killed", broker => broker.sweep_killed().await;
+    /// Ends what suspended agents still hold.
+    EndSuspended, "end_suspended", broker => broker.sweep_suspended().await;
     /// Ends what a new policy bundle does not permit.
     RecheckPolicy, "recheck_policy", broker => broker.sweep_policy().await;
     /// Looks at the control row, which another process may have changed.
@@ -65,6 +67,7 @@ pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
         Arc::new(EndTasks(broker.clone())),
         Arc::new(Lapse(broker.clone())),
         Arc::new(RecheckPolicy(broker.clone())),
+        Arc::new(EndSuspended(broker.clone())),
     ]
 }
 

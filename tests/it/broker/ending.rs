@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{API_READ, Held, READ, WRITE, text};
 use crate::support::harness::{Harness, ask};
+use crate::support::store_fault::StoreFault;
 
 impl Harness {
     async fn ended(&self, held: &Held, cause: &str) {
@@ -225,6 +226,24 @@ async fn rev_16_a_suspended_agent_is_refused_and_holds_nothing_until_it_is_resum
     house.granted(READ).await;
     let kinds: Vec<String> = house.events("agent.").await.iter().map(|event| text(&event["kind"])).collect();
     assert_eq!(kinds, ["agent.suspended", "agent.resumed"]);
+}
+
+#[tokio::test]
+async fn what_a_suspension_could_not_end_is_ended_soon_after() {
+    let house = Harness::start().await;
+    let (sandbox, api) = (house.granted(READ).await, house.granted(API_READ).await);
+    let mut faults = StoreFault::behind(house.dir.path()).await;
+    faults.raise(("task", "UPDATE", "NEW.state = 'closed'")).await;
+    let reason = json!({ "reason": "it behaves oddly" });
+    house.post("/v1/agents/release-bot/suspend", &house.operator(), &reason).await;
+    faults.mend().await;
+    assert!(house.works(&sandbox.secret), "only the suspension itself is on record");
+    house.broker.look_again().await.unwrap();
+    house.sweep().await;
+    house.clock.advance_secs(11);
+    house.sweep().await;
+    house.ended(&sandbox, "revoked").await;
+    assert_eq!(house.introspect(&api.secret).await, json!({ "active": false }));
 }
 
 #[tokio::test]

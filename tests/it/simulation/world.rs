@@ -162,6 +162,7 @@ impl World {
         let _ = broker.sweep_leases().await;
         let _ = broker.sweep_requests().await;
         let _ = broker.sweep_policy().await;
+        let _ = broker.sweep_suspended().await;
         let _ = broker.sweep_orphans().await;
     }
 

@@ -102,6 +102,12 @@ impl History {
         self.entries.iter().filter(|entry| entry.text("lease") == lease).map(Entry::kind).collect()
     }
 
+    /// All that is on record about a task, an event a line, for whoever must find out what went wrong.
+    fn story_of(&self, task: &str) -> String {
+        let entries = self.entries.iter().filter(|entry| entry.text("task") == task);
+        entries.map(|entry| format!("\n    {} {}", entry.seq, entry.event)).collect()
+    }
+
     /// Whether every event of an earlier look is still there, unchanged.
     pub(crate) fn extends(&self, earlier: &Self) -> Result<(), String> {
         let now: BTreeMap<i64, &Value> = self.entries.iter().map(|entry| (entry.seq, &entry.event)).collect();
@@ -344,7 +350,8 @@ fn i12_every_lease_has_an_end_that_stays(history: &History, found: &mut Vec<Stri
 fn i13_everything_due_has_ended(history: &History, seen: &Observations, found: &mut Vec<String>) {
     for lease in history.leases.iter().filter(|lease| lease["state"] != "ended") {
         let id = lease["id"].as_str().unwrap_or_default();
-        found.push(format!("I13: {id} is {}, {:?}", lease["state"], history.life_of(id)));
+        let task = lease["task"].as_str().unwrap_or_default();
+        found.push(format!("I13: {id} is {}{}", lease["state"], history.story_of(task)));
     }
     for handle in &seen.honoured {
         found.push(format!("I13: {handle} is still honoured"));
