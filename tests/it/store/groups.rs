@@ -79,6 +79,41 @@ async fn a_changed_control_row_stops_who_expected_another() {
 }
 
 #[tokio::test]
+async fn nothing_is_closed_while_a_lease_that_its_closer_did_not_see_lives() {
+    let f = Fixture::new().await;
+    let story = f.story(&agent("builder"));
+    let mut tx = f.store.begin("mint");
+    tx.insert_task(&story.task);
+    tx.insert_lease(&story.lease);
+    tx.commit(f.fact()).await.unwrap();
+    let closed = story.task.clone().close(EndCause::Revoked, START).unwrap();
+    for grant in [None, Some(story.lease.grant)] {
+        let close = |lease: Option<&Lease>| {
+            let mut tx = f.store.begin("close");
+            tx.check_none_lives(story.task.id, grant);
+            if let Some(lease) = lease {
+                tx.update_lease(lease, &lease.clone().end(EndCause::Revoked, START).unwrap());
+                tx.update_task(&story.task, &closed);
+            }
+            tx.commit(f.fact())
+        };
+        assert!(matches!(close(None).await, Err(StoreError::Conflict { table: "lease" })));
+        if grant.is_some() {
+            close(Some(&story.lease)).await.unwrap();
+            close(None).await.unwrap();
+        }
+    }
+    // A lease of another grant is no obstacle to the end of one grant.
+    let other = f.lease(&story.grant);
+    let mut tx = f.store.begin("mint");
+    tx.insert_lease(&other);
+    tx.commit(f.fact()).await.unwrap();
+    let mut tx = f.store.begin("end of another grant");
+    tx.check_none_lives(story.task.id, Some(f.story(&agent("builder")).grant.id));
+    tx.commit(f.fact()).await.unwrap();
+}
+
+#[tokio::test]
 async fn limits_hold_within_one_group_and_giving_up_is_always_possible() {
     let f = Fixture::new().await;
     let hold = |_| {
