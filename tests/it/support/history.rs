@@ -105,7 +105,7 @@ impl History {
     /// All that is on record about a task, an event a line, for whoever must find out what went wrong.
     fn story_of(&self, task: &str) -> String {
         let entries = self.entries.iter().filter(|entry| entry.text("task") == task);
-        entries.map(|entry| format!("\n    {} {}", entry.seq, entry.event)).collect()
+        entries.map(|entry| format!("\n    {} {}", entry.seq, entry.event)).collect::<Vec<_>>().concat()
     }
 
     /// Whether every event of an earlier look is still there, unchanged.
