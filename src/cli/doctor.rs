@@ -2,6 +2,7 @@
 //! nothing.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::inspect;
@@ -21,6 +22,9 @@ use crate::sys::{Clock, SystemClock};
 /// No machine's clock may stand before this: the year in which this was written, as milliseconds.
 const NOT_BEFORE_MILLIS: i64 = 1_767_225_600_000;
 
+/// How long one backend may take to say what is wrong with it.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// One line of the report.
 struct Finding {
     what: String,
@@ -38,7 +42,7 @@ pub(crate) async fn run(told: Option<&Path>) -> Outcome {
     let mut findings = vec![Finding { what: "configuration".to_owned(), found: Ok(path.display().to_string()) }];
     findings.extend([clock(), kek(&config), resource_servers(&config), database(&config).await]);
     findings.extend(issuers(&config).await);
-    findings.extend(policy_and_backends(&config));
+    findings.extend(policy_and_backends(&config).await);
     let mut failed = 0_usize;
     for finding in &findings {
         let what = escape(&finding.what);
@@ -136,7 +140,7 @@ async fn issuers(config: &Config) -> Vec<Finding> {
         .collect()
 }
 
-fn policy_and_backends(config: &Config) -> Vec<Finding> {
+async fn policy_and_backends(config: &Config) -> Vec<Finding> {
     let bundle = match inspect::bundle(config) {
         Ok(bundle) => bundle,
         Err(problems) => {
@@ -156,8 +160,26 @@ fn policy_and_backends(config: &Config) -> Vec<Finding> {
         findings.push(finding("agents' issuers", found, "add the issuer to [[issuers]], or mend the binding"));
     }
     match inspect::minters(config) {
-        Ok(minters) => findings.extend(plans(&bundle, &minters)),
+        Ok(minters) => {
+            findings.extend(plans(&bundle, &minters));
+            findings.extend(rights(&minters).await);
+        }
         Err(why) => findings.push(finding("backends", Err(why), "mend [[backends]]")),
+    }
+    findings
+}
+
+/// Ask each backend that is outside whether it can do what will be asked of it.
+async fn rights(minters: &Minters) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, minter) in minters.iter().filter(|(_, minter)| !minter.is_offline()) {
+        let found = match tokio::time::timeout(CHECK_TIMEOUT, minter.check()).await {
+            Ok(Ok(problems)) if problems.is_empty() => Ok("reached, with the rights it needs".to_owned()),
+            Ok(Ok(problems)) => Err(problems.join("; ")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())),
+        };
+        findings.push(finding(format!("rights in {name}"), found, "see docs/backends for what the broker needs there"));
     }
     findings
 }
