@@ -1,4 +1,4 @@
-//! How a child gets its credentials: in its environment, and as a JSON file that only this user can read and that is gone
+//! How a child gets its credentials: in its environment, and as files that only this user can read and that are gone
 //! afterwards.
 
 use std::collections::BTreeMap;
@@ -7,34 +7,162 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::api::Credential;
 use crate::cli::failure::{Exit, Failure};
 
 /// The variable with the task's id.
-pub(crate) const TASK: &str = "HALLPASS_TASK";
+const TASK: &str = "HALLPASS_TASK";
 /// The variable with the path of the credentials file.
-pub(crate) const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
+const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
 
-/// The variables of some credentials. A kind's variable is set when there is one credential of it; with several, each has a
-/// variable of its own that ends in backend and resource.
-#[must_use]
-pub(crate) fn variables(task: &str, credentials: &[Credential]) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::from([(TASK.to_owned(), task.to_owned())]);
-    for (name, value) in named(credentials, "jwt", "access_token", "HALLPASS_ACCESS_TOKEN") {
-        variables.insert(name, value);
-    }
-    for (name, value) in named(credentials, "sandbox", "token", "SANDBOX_TOKEN") {
-        variables.insert(name, value);
-    }
-    variables
+/// What tools look for: the type of a credential, one of its values or files, and the variable.
+const VARIABLES: &[(&str, &str, &str)] = &[
+    ("jwt", "access_token", "HALLPASS_ACCESS_TOKEN"),
+    ("sandbox", "token", "SANDBOX_TOKEN"),
+    ("postgres", "host", "PGHOST"),
+    ("postgres", "port", "PGPORT"),
+    ("postgres", "database", "PGDATABASE"),
+    ("postgres", "username", "PGUSER"),
+    ("postgres", "password", "PGPASSWORD"),
+    ("github", "token", "GH_TOKEN"),
+    ("github", "token", "GITHUB_TOKEN"),
+    ("kubernetes_token", "kubeconfig", "KUBECONFIG"),
+    ("ssh", "identity", "HALLPASS_SSH_IDENTITY"),
+    ("ssh", "certificate_file", "HALLPASS_SSH_CERTIFICATE"),
+];
+/// Values that are no secrets, so that a child may print them.
+const PUBLIC: &[&str] =
+    &["certificate", "database", "expires_at", "host", "namespace", "port", "server", "server_ca", "username"];
+
+/// What must not be printed of some credentials.
+pub(crate) fn secrets(credentials: &[Credential]) -> impl Iterator<Item = &str> {
+    let values = credentials.iter().flat_map(|credential| &credential.values);
+    values.filter(|(member, _)| !PUBLIC.contains(&member.as_str())).map(|(_, value)| value.as_str())
 }
 
-fn named(credentials: &[Credential], kind: &str, member: &str, variable: &str) -> Vec<(String, String)> {
-    let of_kind: Vec<(&Credential, &String)> = credentials
+/// The files that a tool wants of a credential: the name by which [`VARIABLES`] has it, the file's name, and what is in it.
+fn files_of(credential: &Credential) -> Vec<(&'static str, &'static str, String)> {
+    let value = |member: &str| credential.values.get(member).cloned();
+    let mut files = Vec::new();
+    match credential.kind.as_str() {
+        "ssh" => {
+            // ssh looks for the certificate beside the key.
+            files.extend(value("private_key").map(|key| ("identity", "id", key)));
+            files.extend(value("certificate").map(|text| ("certificate_file", "id-cert.pub", text + "\n")));
+        }
+        "kubernetes_token" => {
+            if let (Some(server), Some(token)) = (value("server"), value("token")) {
+                files.push(("kubeconfig", "kubeconfig", kubeconfig(credential, &server, &token)));
+            }
+        }
+        _ => {}
+    }
+    files
+}
+
+/// A kubeconfig with one context (Kubernetes client documentation, `v1 Config`); JSON is YAML.
+fn kubeconfig(credential: &Credential, server: &str, token: &str) -> String {
+    let mut cluster = json!({ "server": server });
+    if let (Some(authority), Some(cluster)) = (credential.values.get("server_ca"), cluster.as_object_mut()) {
+        let encoded = data_encoding::BASE64.encode(authority.as_bytes());
+        cluster.insert("certificate-authority-data".to_owned(), encoded.into());
+    }
+    let mut context = json!({ "cluster": "hallpass", "user": "hallpass" });
+    if let (Some(namespace), Some(context)) = (credential.values.get("namespace"), context.as_object_mut()) {
+        context.insert("namespace".to_owned(), namespace.as_str().into());
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "hallpass",
+        "clusters": [{ "name": "hallpass", "cluster": cluster }],
+        "contexts": [{ "name": "hallpass", "context": context }],
+        "users": [{ "name": "hallpass", "user": { "token": token } }],
+    })
+    .to_string()
+}
+
+#[derive(Serialize)]
+struct CredentialsFile<'a> {
+    task: &'a str,
+    credentials: &'a [Credential],
+}
+
+/// What a child gets: its variables, and a folder of its own with files that they name, gone when this is dropped.
+pub(crate) struct Handed {
+    folder: PathBuf,
+    /// What the child finds in its environment.
+    pub(crate) variables: BTreeMap<String, String>,
+}
+
+impl Handed {
+    /// Write the files, for this user only. `unique` makes the folder's name one nobody can have guessed. A kind's variable is set
+    /// when there is one credential of it; with several, each has a variable of its own that ends in backend and resource.
+    ///
+    /// # Errors
+    /// [`Failure`] when something cannot be written.
+    pub(crate) fn write(unique: &str, task: &str, credentials: &[Credential]) -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("hallpass-{unique}"));
+        let why = |error: std::io::Error| {
+            Failure::new(
+                Exit::Failure,
+                format!("the credentials below {} cannot be written: {error}", folder.display()),
+            )
+            .fix("set TMPDIR to a folder you can write")
+        };
+        make_folder(&folder).map_err(why)?;
+        let mut made = Self { folder: folder.clone(), variables: BTreeMap::new() };
+        let text =
+            serde_json::to_vec(&CredentialsFile { task, credentials }).map_err(std::io::Error::from).map_err(why)?;
+        let all = folder.join("credentials.json");
+        write_private(&all, &text).map_err(why)?;
+        let mut known = Vec::new();
+        for (number, credential) in credentials.iter().enumerate() {
+            let mut values = credential.values.clone();
+            let own = folder.join(number.to_string());
+            make_folder(&own).map_err(why)?;
+            for (member, name, text) in files_of(credential) {
+                write_private(&own.join(name), text.as_bytes()).map_err(why)?;
+                values.insert(member.to_owned(), own.join(name).display().to_string());
+            }
+            known.push((credential, values));
+        }
+        made.variables.insert(TASK.to_owned(), task.to_owned());
+        made.variables.insert(CREDENTIALS_FILE.to_owned(), all.display().to_string());
+        for (kind, member, variable) in VARIABLES {
+            made.variables.extend(named(&known, kind, member, variable));
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            crate::cli::output::say(&format!("warning: {} could not be removed: {error}", self.folder.display()));
+        }
+    }
+}
+
+fn make_folder(path: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().mode(0o700).create(path)
+}
+
+fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text)
+}
+
+/// The variable of one kind's value, or several.
+fn named(
+    known: &[(&Credential, BTreeMap<String, String>)],
+    kind: &str,
+    member: &str,
+    variable: &str,
+) -> Vec<(String, String)> {
+    let of_kind: Vec<(&Credential, &String)> = known
         .iter()
-        .filter(|credential| credential.kind == kind)
-        .filter_map(|credential| credential.values.get(member).map(|value| (credential, value)))
+        .filter(|(credential, _)| credential.kind == kind)
+        .filter_map(|(credential, values)| values.get(member).map(|value| (*credential, value)))
         .collect();
     match of_kind.as_slice() {
         [] => Vec::new(),
@@ -55,70 +183,20 @@ fn suffix(scope: &str) -> String {
     parts.join("_").chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
-#[derive(Serialize)]
-struct CredentialsFile<'a> {
-    task: &'a str,
-    credentials: &'a [Credential],
-}
-
-/// A folder of its own for one file; both are gone when this is dropped.
-pub(crate) struct TempFile {
-    folder: PathBuf,
-    path: PathBuf,
-}
-
-impl TempFile {
-    /// Write the credentials, for this user only. `unique` makes the folder's name one nobody can have guessed.
-    ///
-    /// # Errors
-    /// [`Failure`] when it cannot be written.
-    pub(crate) fn write(unique: &str, task: &str, credentials: &[Credential]) -> Result<Self, Failure> {
-        let folder = std::env::temp_dir().join(format!("hallpass-{unique}"));
-        let why = |error: std::io::Error| {
-            Failure::new(
-                Exit::Failure,
-                format!("the credentials file below {} cannot be written: {error}", folder.display()),
-            )
-            .fix("set TMPDIR to a folder you can write")
-        };
-        std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(why)?;
-        let made = Self { path: folder.join("credentials.json"), folder: folder.clone() };
-        let text =
-            serde_json::to_vec(&CredentialsFile { task, credentials }).map_err(std::io::Error::from).map_err(why)?;
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&made.path).map_err(why)?;
-        file.write_all(&text).map_err(why)?;
-        Ok(made)
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            crate::cli::output::say(&format!("warning: {} could not be removed: {error}", self.folder.display()));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::RevocationView;
     use crate::domain::Timestamp;
 
-    fn credential(kind: &str, member: &str, scope: &str, value: &str) -> Credential {
+    fn credential(id: &str, kind: &str, scope: &str, values: &[(&str, &str)]) -> Credential {
+        let values = values.iter().map(|(member, value)| ((*member).to_owned(), (*value).to_owned()));
         Credential {
-            id: "lse_1".to_owned(),
+            id: id.to_owned(),
             request: "req_1".to_owned(),
             kind: kind.to_owned(),
             scopes: vec![scope.to_owned()],
-            values: BTreeMap::from([(member.to_owned(), value.to_owned())]),
+            values: values.collect(),
             sealed: None,
             usable_until: Timestamp::from_secs(1),
             native_end: Timestamp::from_secs(1),
@@ -126,38 +204,77 @@ mod tests {
         }
     }
 
+    fn hand(name: &str, credentials: &[Credential]) -> Handed {
+        Handed::write(&format!("test-{name}-{}", std::process::id()), "tsk_1", credentials).unwrap()
+    }
+
     #[test]
-    fn one_credential_of_a_kind_has_the_short_name() {
+    fn one_credential_of_a_kind_has_the_names_its_tools_look_for() {
         let credentials = [
-            credential("jwt", "access_token", "api:releases:read", "J"),
-            credential("sandbox", "token", "sandbox:releases:read", "S"),
+            credential("lse_1", "jwt", "api:releases:read", &[("access_token", "J")]),
+            credential("lse_2", "sandbox", "sandbox:releases:read", &[("token", "S")]),
+            credential("lse_3", "postgres", "db:orders:read", &[("host", "h"), ("password", "P"), ("username", "u")]),
+            credential("lse_4", "github", "gh:web:read", &[("token", "G")]),
         ];
-        let variables = variables("tsk_1", &credentials);
-        assert_eq!(variables["HALLPASS_ACCESS_TOKEN"], "J");
-        assert_eq!(variables["SANDBOX_TOKEN"], "S");
-        assert_eq!(variables["HALLPASS_TASK"], "tsk_1");
+        let handed = hand("one", &credentials);
+        let expected = [
+            ("HALLPASS_ACCESS_TOKEN", "J"),
+            ("SANDBOX_TOKEN", "S"),
+            ("PGHOST", "h"),
+            ("PGUSER", "u"),
+            ("PGPASSWORD", "P"),
+            ("GH_TOKEN", "G"),
+            ("GITHUB_TOKEN", "G"),
+            ("HALLPASS_TASK", "tsk_1"),
+        ];
+        for (name, value) in expected {
+            assert_eq!(handed.variables[name], value, "{name}");
+        }
+        assert_eq!(secrets(&credentials).collect::<Vec<_>>(), ["J", "S", "P", "G"]);
     }
 
     #[test]
     fn several_credentials_of_a_kind_are_told_apart() {
         let credentials = [
-            credential("jwt", "access_token", "api:release-list:read", "A"),
-            credential("jwt", "access_token", "web:pages:write(prefix=a:b)", "B"),
+            credential("lse_1", "jwt", "api:release-list:read", &[("access_token", "A")]),
+            credential("lse_2", "jwt", "web:pages:write(prefix=a:b)", &[("access_token", "B")]),
         ];
-        let variables = variables("tsk_1", &credentials);
+        let variables = &hand("several", &credentials).variables;
         assert_eq!(variables["HALLPASS_ACCESS_TOKEN_API_RELEASE_LIST"], "A");
         assert_eq!(variables["HALLPASS_ACCESS_TOKEN_WEB_PAGES"], "B");
         assert!(!variables.contains_key("HALLPASS_ACCESS_TOKEN"), "which of the two would it be?");
     }
 
     #[test]
-    fn the_credentials_file_is_private_and_goes_away() {
+    fn what_a_tool_reads_from_a_file_is_private_and_goes_away() {
         use std::os::unix::fs::PermissionsExt as _;
-        let unique = format!("test-{}", std::process::id());
-        let file = TempFile::write(&unique, "tsk_1", &[]).unwrap();
-        let path = file.path().to_path_buf();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        drop(file);
-        assert!(!path.parent().unwrap().exists());
+        let credentials = [
+            credential("lse_1", "ssh", "hosts:web:login", &[("private_key", "K"), ("certificate", "C")]),
+            credential(
+                "lse_2",
+                "kubernetes_token",
+                "k8s:web:read",
+                &[("server", "https://k"), ("server_ca", "PEM"), ("namespace", "web"), ("token", "T")],
+            ),
+        ];
+        let handed = hand("files", &credentials);
+        let read = |variable: &str| {
+            let path = PathBuf::from(&handed.variables[variable]);
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{variable}");
+            assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+            (std::fs::read_to_string(&path).unwrap(), path)
+        };
+        let (key, path) = read("HALLPASS_SSH_IDENTITY");
+        assert_eq!(
+            (key.as_str(), std::fs::read_to_string(path.with_file_name("id-cert.pub")).unwrap().as_str()),
+            ("K", "C\n")
+        );
+        let config: serde_json::Value = serde_json::from_str(&read("KUBECONFIG").0).unwrap();
+        assert_eq!(config["users"][0]["user"]["token"], "T");
+        assert_eq!(config["clusters"][0]["cluster"]["certificate-authority-data"], "UEVN");
+        assert_eq!(config["contexts"][0]["context"]["namespace"], "web");
+        read("HALLPASS_CREDENTIALS_FILE");
+        drop(handed);
+        assert!(!path.parent().unwrap().parent().unwrap().exists());
     }
 }

@@ -18,7 +18,7 @@ use super::task::{AskArgs, is_pending, wait};
 use crate::api::{Credential, ProblemKind, TaskAnswer};
 use crate::app::telemetry::escape;
 use crate::client::{Client, ClientError};
-use environment::TempFile;
+use environment::Handed;
 use mask::Secrets;
 
 /// The task ends when it is not heard from for so long.
@@ -91,15 +91,9 @@ async fn hold(client: &Client, opened: TaskAnswer, args: &ExecArgs) -> Outcome {
 }
 
 async fn run_child(client: &Client, task: &str, credentials: &[Credential], args: &ExecArgs) -> Outcome {
-    let secrets = if args.no_masking {
-        Secrets::default()
-    } else {
-        Secrets::new(credentials.iter().flat_map(|credential| credential.values.values().map(String::as_str)))
-    };
-    let file = TempFile::write(&client.fresh_id(), task, credentials)?;
-    let mut variables = environment::variables(task, credentials);
-    variables.insert(environment::CREDENTIALS_FILE.to_owned(), file.path().display().to_string());
-    match child::spawn(&args.command, &variables, !args.no_masking) {
+    let secrets = if args.no_masking { Secrets::default() } else { Secrets::new(environment::secrets(credentials)) };
+    let handed = Handed::write(&client.fresh_id(), task, credentials)?;
+    match child::spawn(&args.command, &handed.variables, !args.no_masking) {
         Ok(mut child) => child::watch(&mut child, &secrets).await,
         Err((code, failure)) => {
             say(&failure.to_string());
