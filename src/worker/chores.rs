@@ -39,6 +39,8 @@ chores! {
     EndKilled, "end_killed", broker => broker.sweep_killed().await;
     /// Ends what a new policy bundle does not permit.
     RecheckPolicy, "recheck_policy", broker => broker.sweep_policy().await;
+    /// Publishes what has ended before its time, for verifiers that ask us for no single credential.
+    PublishLists, "publish_lists", broker => broker.publish_revocation_lists().await;
     /// Looks at the control row, which another process may have changed.
     LookAgain, "look_again", broker => broker.look_again().await.map(|()| SweepReport::default());
     /// Makes, publishes and retires signing keys.
@@ -65,6 +67,7 @@ pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
         Arc::new(EndTasks(broker.clone())),
         Arc::new(Lapse(broker.clone())),
         Arc::new(RecheckPolicy(broker.clone())),
+        Arc::new(PublishLists(broker.clone())),
     ]
 }
 
