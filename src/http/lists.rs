@@ -23,7 +23,7 @@ use super::refusal::Refusal;
         (status = 304, description = "It has not changed"),
         (status = 404, description = "not-found"),
         (status = 429, description = "rate-limited"),
-        (status = 503, description = "storage-unavailable, overloaded"),
+        (status = 503, description = "storage-unavailable, store-restored, overloaded"),
     ))]
 pub(super) async fn krl(
     State(state): State<Arc<HttpState>>,

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::super::settings::read_effect;
-use super::super::{MintError, MintOrder};
 use crate::domain::{CatalogueEntry, Name};
+use crate::minter::settings::read_effect;
+use crate::minter::{MintError, MintOrder};
 use crate::sys::canonical_json;
 
 /// The most principals, addresses, or words of a command.
@@ -238,5 +238,4 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-#[path = "effect_tests.rs"]
 mod tests;
