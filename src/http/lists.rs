@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 /// Read the revocation list of a backend
 ///
 /// What hosts must refuse although it has not come to its own end. For `ssh` an OpenSSH key revocation list, for `RevokedKeys`
-/// of sshd_config. At most a second old; send the `ETag` back as `If-None-Match` to fetch it only when it changed. Counted by address.
+/// of `sshd_config`. At most a second old; send the `ETag` back as `If-None-Match` to fetch it only when it changed. Counted by address.
 #[utoipa::path(get, path = "/v1/backends/{name}/krl", operation_id = "read_revocation_list", tag = "resource servers",
     params(("name" = String, Path, description = "The backend's name")),
     responses(

@@ -18,9 +18,11 @@ pub(super) fn read_authority(text: &SecretString) -> Result<PrivateKey, String> 
     if key.is_encrypted() {
         return Err("it has a passphrase, which nobody could enter: make one with `-N ''`".to_owned());
     }
-    match key.algorithm() {
-        Algorithm::Ed25519 | Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 } => Ok(key),
-        other => Err(format!("a key of type {other}; use ed25519, or ecdsa with 256 bits")),
+    let algorithm = key.algorithm();
+    if matches!(algorithm, Algorithm::Ed25519 | Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 }) {
+        Ok(key)
+    } else {
+        Err(format!("a key of type {algorithm}; use ed25519, or ecdsa with 256 bits"))
     }
 }
 

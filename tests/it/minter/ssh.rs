@@ -138,8 +138,8 @@ async fn ssh_01_a_certificate_says_what_was_planned_and_nothing_else() {
             "have a terminal",
             "only from 10.0.0.0/8,127.0.0.1",
             "anybody who holds the private key that is delivered with it can use it",
-            "certificate for hosts:web:deploy for 10m",
-            "certificate for hosts:app:deploy(account=app-1) for 10m",
+            "certificate for hosts:web:deploy for 600 s",
+            "certificate for hosts:app:deploy(account=app-1) for 600 s",
         ]
     );
 }
