@@ -21,6 +21,8 @@ if [[ $want == check ]]; then
     has npm || missing+=(npm)
     has faketime || missing+=(faketime)
     has ip || missing+=(iproute2)
+    has ssh-keygen || missing+=(openssh-client)
+    [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
     # Debian keeps the server's programs out of the search path.
     if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then missing+=(postgresql); fi
 fi

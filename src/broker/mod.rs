@@ -29,6 +29,7 @@ mod readiness;
 mod reconcile;
 mod reconcile_restored;
 mod restore;
+mod revocation_lists;
 mod revoke;
 mod sealed;
 mod signals;
@@ -56,6 +57,7 @@ pub use error::BrokerError;
 pub use limits::LimitSettings;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
+pub use revocation_lists::PublishedList;
 pub use sweep::SweepReport;
 
 /// What the broker is built from.
@@ -132,6 +134,7 @@ pub struct Inner {
     killed: Mutex<sweep_leases::Killed>,
     suspended: Mutex<sweep::Suspended>,
     bulkheads: bulkhead::Bulkheads,
+    lists: revocation_lists::Lists,
     replica: String,
     catching_up: AtomicBool,
 }
@@ -159,6 +162,7 @@ impl Broker {
         let broker = Self(Arc::new(Inner {
             replica: data_encoding::HEXLOWER.encode(&replica),
             bulkheads: bulkhead::Bulkheads::new(&parts.minters),
+            lists: revocation_lists::Lists::new(&parts.minters, parts.clock.now()),
             ids: Ids::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             limits: limits::Limits::new(parts.limits, Arc::clone(&parts.clock)),
             clock: parts.clock,

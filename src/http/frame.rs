@@ -91,7 +91,8 @@ fn dress(headers: &mut HeaderMap, id: &str, is_private: bool) {
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if is_private {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // What is public there says so itself.
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
 }
 

@@ -12,6 +12,7 @@ mod health;
 mod idempotency;
 mod introspect;
 mod leases;
+mod lists;
 mod metrics;
 mod policy;
 mod problem;
@@ -109,6 +110,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::resume))
         .routes(routes!(agents::events))
         .routes(routes!(introspect::introspect))
+        .routes(routes!(lists::krl))
         .routes(routes!(health::jwks))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

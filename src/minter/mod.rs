@@ -7,6 +7,7 @@ mod sandbox;
 #[cfg(debug_assertions)]
 mod sandbox_outside;
 mod settings;
+mod ssh;
 
 use std::collections::BTreeMap;
 
@@ -122,6 +123,16 @@ pub fn mark(issuer_url: &str) -> String {
     sha256(issuer_url).to_string().trim_start_matches("sha256:").chars().take(16).collect()
 }
 
+/// Which credentials its verifiers must not honour though they have not come to their own end, as those who ask no broker for
+/// each fetch it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationList {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// How surely and how fast a backend can end a credential, told before it is minted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revocability {
@@ -224,6 +235,26 @@ pub trait Minter: Send + Sync {
     /// [`MintError`] when the backend cannot be asked at all.
     async fn check(&self) -> Result<Vec<String>, MintError> {
         Ok(Vec::new())
+    }
+
+    /// The list of what must not be honoured, of the credentials whose end was put on record before they came to their own; `None`
+    /// when verifiers of this kind fetch none, whatever there is to list. Needs no outside call.
+    fn revocation_list(&self, _over: &[CredentialRef<'_>], _now: Timestamp) -> Option<RevocationList> {
+        None
+    }
+
+    /// Put the list where verifiers find it, besides our own door, and remember what they can know by now: until then none of
+    /// what it lists is [`Revoked::Gone`]. Called every second or so on each replica, with a list that may be the same.
+    ///
+    /// # Errors
+    /// [`MintError`]; it is tried again.
+    async fn publish(
+        &self,
+        _over: &[CredentialRef<'_>],
+        _list: &RevocationList,
+        _now: Timestamp,
+    ) -> Result<(), MintError> {
+        Ok(())
     }
 
     /// Ask the backend whether it still honours it. Never guesses.

@@ -45,7 +45,7 @@ pub use claims::{Claim, Overdue};
 pub use connect::StoreSettings;
 pub use control::Suspension;
 pub use events::{EventFilter, StoredEvent};
-pub use leases::LeaseFilter;
+pub use leases::{LeaseFilter, OverRow};
 pub use lineage::{History, Lineage};
 pub use listen::{Hint, Hints};
 pub use sealed_deliveries::SealedDelivery;

@@ -41,6 +41,8 @@ chores! {
     EndSuspended, "end_suspended", broker => broker.sweep_suspended().await;
     /// Ends what a new policy bundle does not permit.
     RecheckPolicy, "recheck_policy", broker => broker.sweep_policy().await;
+    /// Publishes what has ended before its time, for verifiers that ask us for no single credential.
+    PublishLists, "publish_lists", broker => broker.publish_revocation_lists().await;
     /// Looks at the control row, which another process may have changed.
     LookAgain, "look_again", broker => broker.look_again().await.map(|()| SweepReport::default());
     /// Makes, publishes and retires signing keys.
@@ -68,6 +70,7 @@ pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
         Arc::new(Lapse(broker.clone())),
         Arc::new(RecheckPolicy(broker.clone())),
         Arc::new(EndSuspended(broker.clone())),
+        Arc::new(PublishLists(broker.clone())),
     ]
 }
 

@@ -35,6 +35,7 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /v1/agents", [401, 403, 403, 403, 403, 200, 200, 401]),
     ("POST /v1/agents/{id}/resume", [401, 403, 403, 403, 403, 200, 403, 401]),
     ("POST /v1/agents/{id}/suspend", [401, 403, 403, 403, 403, 200, 403, 401]),
+    ("GET /v1/backends/{name}/krl", [200; 8]),
     ("POST /v1/decisions/simulate", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("GET /v1/decisions/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("GET /v1/events", [401, 403, 403, 403, 403, 200, 200, 401]),
@@ -136,7 +137,7 @@ fn path_for(path: &str, story: &Story) -> String {
         Some("decisions") => &story.decision,
         _ => "release-bot",
     };
-    path.replace("{id}", id).replace("{slug}", "policy-denied")
+    path.replace("{id}", id).replace("{slug}", "policy-denied").replace("{name}", "hosts")
 }
 
 async fn knock(wire: &Wire, who: Who, door: &str, story: &Story) -> (u16, String) {

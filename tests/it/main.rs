@@ -24,6 +24,7 @@ mod openapi;
 mod policy;
 mod replicas;
 mod simulation;
+mod ssh_hosts;
 mod store;
 mod story;
 mod support;

@@ -106,10 +106,16 @@ folder = "/etc/hallpass/policies"
 [[issuers]]
 {{- include "hallpass.tomlKeys" . }}
 {{- end }}
-{{- range $values.config.backends }}
+{{- range $index, $backend := $values.config.backends }}
 
 [[backends]]
-{{- include "hallpass.tomlKeys" . }}
+{{- range $key, $value := $backend }}
+{{- if kindIs "map" $value }}
+{{ $key }} = { file = "/etc/hallpass/secrets/backend-{{ $index }}-{{ $key }}" }
+{{- else }}
+{{ $key }} = {{ include "hallpass.toml" $value }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- range $index, $server := $values.config.resource_servers }}
 

@@ -18,6 +18,7 @@ mod policy;
 mod reconcile;
 mod replicas;
 mod restore;
+mod revocation_lists;
 mod sealed;
 
 use serde_json::{Value, json};

@@ -3,6 +3,7 @@
 mod jwt;
 mod registry;
 mod sandbox;
+mod ssh;
 mod suite;
 
 use std::collections::BTreeMap;

@@ -15,6 +15,7 @@ use hallpass::sys::{Clock, Entropy, HttpClient, ManualClock, SecretString, Syste
 
 use super::harness::{AGENTS, API_AUDIENCE, PEOPLE, PUBLIC_URL, SERVER_SECRET};
 use super::idp::settings;
+use super::openssh::write_authority;
 
 /// Build it on the files of a folder and a store.
 pub(super) async fn build(
@@ -46,14 +47,19 @@ pub(super) async fn build(
         deployment: deployment.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
-        folder: std::env::temp_dir(),
+        folder: dir.to_owned(),
         sandbox: Some(Arc::clone(sandbox)),
     };
+    let authority = dir.join("ssh-ca");
+    if !authority.exists() {
+        write_authority(&authority);
+    }
     let backends: Vec<BackendSettings> = [
         "name='sandbox'\nkind='sandbox'",
         "name='other'\nkind='sandbox'",
         "name='untidy'\nkind='sandbox'\ndebris=true",
         "name='api'\nkind='jwt'",
+        "name='hosts'\nkind='ssh'\nca_key={file='ssh-ca'}\nkrl_file='hosts.krl'\nhosts_poll_seconds=30",
     ]
     .iter()
     .map(|text| toml::from_str(text).unwrap())

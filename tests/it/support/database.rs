@@ -85,7 +85,7 @@ pub(crate) fn everything_kept(folder: &Path) -> Vec<u8> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.file_name().is_some_and(|name| name != "jwks.json") {
+            } else if path.file_name().is_some_and(|name| name != "jwks.json" && name != "ssh-ca") {
                 kept.extend(std::fs::read(path).unwrap_or_default());
             }
         }

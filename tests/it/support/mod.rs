@@ -8,6 +8,7 @@ pub(crate) mod harness;
 pub(crate) mod history;
 pub(crate) mod idp;
 pub(crate) mod loopback;
+pub(crate) mod openssh;
 pub(crate) mod outside;
 pub(crate) mod ports;
 pub(crate) mod postgres;

@@ -1,0 +1,53 @@
+//! Revocation lists, for whoever verifies credentials without asking us for each. Public, as the keys are: they name credentials
+//! by numbers that mean nothing to anybody who does not hold one.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use super::HttpState;
+use super::address::client_address;
+use super::caller::PathId;
+use super::refusal::Refusal;
+
+/// Read the revocation list of a backend
+///
+/// What hosts must refuse although it has not come to its own end. For `ssh` an OpenSSH key revocation list, for `RevokedKeys`
+/// of `sshd_config`. At most a second old; send the `ETag` back as `If-None-Match` to fetch it only when it changed. Counted by address.
+#[utoipa::path(get, path = "/v1/backends/{name}/krl", operation_id = "read_revocation_list", tag = "resource servers",
+    params(("name" = String, Path, description = "The backend's name")),
+    responses(
+        (status = 200, description = "The list", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 304, description = "It has not changed"),
+        (status = 404, description = "not-found"),
+        (status = 429, description = "rate-limited"),
+        (status = 503, description = "storage-unavailable, store-restored, overloaded"),
+    ))]
+pub(super) async fn krl(
+    State(state): State<Arc<HttpState>>,
+    PathId(backend): PathId,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (parts, _) = request.into_parts();
+    state.broker.admit_address(client_address(&parts, &state.trusted_proxies))?;
+    let published = state.broker.revocation_list(&backend).await?;
+    let tag = format!("\"{}\"", published.tag);
+    // Whoever keeps it asks each time whether it changed.
+    let headers = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+    if is_known(&parts.headers, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    let media_type = [(header::CONTENT_TYPE, published.list.media_type)];
+    Ok((headers, media_type, published.list.bytes.clone()).into_response())
+}
+
+/// Whether the caller has these bytes (RFC 9110 §13.1.2).
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let sent = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    sent.flat_map(|value| value.split(',')).map(str::trim).any(|one| {
+        let one = one.strip_prefix("W/").unwrap_or(one);
+        one == tag || one == "*"
+    })
+}
