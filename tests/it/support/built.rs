@@ -20,7 +20,7 @@ use super::idp::settings;
 pub(super) async fn build(
     (dir, store): (&Path, &str),
     kek: &SecretString,
-    bundle: &BTreeMap<String, String>,
+    (bundle, more): (&BTreeMap<String, String>, &[String]),
     limits: LimitSettings,
     single_use: bool,
     clock: &Arc<ManualClock>,
@@ -55,7 +55,8 @@ pub(super) async fn build(
         "name='untidy'\nkind='sandbox'\ndebris=true",
         "name='api'\nkind='jwt'",
     ]
-    .iter()
+    .into_iter()
+    .chain(more.iter().map(String::as_str))
     .map(|text| toml::from_str(text).unwrap())
     .collect();
     let server = ResourceServer { id: "release-api".to_owned(), audiences: vec![API_AUDIENCE.to_owned()] };
