@@ -1,5 +1,8 @@
 //! Minters: one conformance suite that every kind must pass, and what is particular to each.
 
+pub(crate) mod fake_github;
+mod github;
+mod github_ends;
 mod jwt;
 mod registry;
 mod sandbox;
