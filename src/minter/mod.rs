@@ -2,6 +2,7 @@
 //! `registry.rs` is the only place that knows them all.
 
 mod jwt;
+mod postgres;
 mod registry;
 mod sandbox;
 #[cfg(debug_assertions)]
