@@ -1,6 +1,7 @@
 //! Minters: one conformance suite that every kind must pass, and what is particular to each.
 
 mod jwt;
+mod postgres;
 mod registry;
 mod sandbox;
 mod suite;

@@ -129,6 +129,7 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
             }
         }
     }
+    tidy_up(minter.as_ref(), &plan).await;
     if let Inventory::Complete(found) = minter.inventory().await.unwrap() {
         assert!(found.is_empty(), "what has ended is not in the inventory");
     }
@@ -142,7 +143,19 @@ async fn a_credential_ends_by_itself(subject: &Subject<'_>) {
     assert!(!(subject.accepts)(&minted, plan.native_end), "it does not outlive its native end");
     subject.clock.set(plan.native_end);
     assert_ne!(subject.minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Honoured);
+    tidy_up(subject.minter.as_ref(), &plan).await;
     if let Inventory::Complete(found) = subject.minter.inventory().await.unwrap() {
         assert!(found.is_empty(), "what ended by itself is not in the inventory");
+    }
+}
+
+/// What is left at the backend of what does not work any more is listed until it has been tidied up.
+async fn tidy_up(minter: &dyn Minter, plan: &MintPlan) {
+    if !minter.needs_cleanup() {
+        return;
+    }
+    minter.revoke(CredentialRef::of_plan(plan)).await.expect("ended");
+    for _ in 0..2 {
+        minter.cleanup(CredentialRef::of_plan(plan)).await.expect("tidied up, and once more");
     }
 }
