@@ -119,13 +119,14 @@ impl Server {
     pub(crate) fn resume(&self) {
         let data = self.folder.join("data");
         let log = self.folder.join("log");
-        let mut command = as_postgres(Some("QUIT"), &program("postgres"));
+        // Set only for the server: what changes who runs it, runs as it is.
+        let mut command = as_postgres(Some("QUIT"), Path::new("env"));
+        command.args(self.environment.iter().map(|(name, value)| format!("{name}={value}"))).arg(program("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(&self.folder).arg("-p").arg(self.port.to_string());
         let common = ["listen_addresses=127.0.0.1", "max_connections=400", "wal_level=replica"];
         for set in common.iter().chain(self.settings) {
             command.arg("-c").arg(set);
         }
-        command.envs(self.environment.iter().cloned());
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.state().process = Some(spawn_for_life(command));

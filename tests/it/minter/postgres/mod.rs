@@ -56,6 +56,8 @@ impl Shop {
         server.sql("postgres", "create database billing");
         server.run_file("postgres", &file("postgres-setup.sql"));
         server.run_file("orders", &file("postgres-rows.sql"));
+        // The superuser of the tests has the name of the schema.
+        server.sql("postgres", "alter role hallpass set search_path = public");
         server.sql("orders", TABLES);
         server.sql("postgres", &format!("alter role hallpass_broker password '{BROKER_PASSWORD}'"));
         server.sql("postgres", "alter role hallpass_broker set log_statement = 'all'");
@@ -185,9 +187,9 @@ impl Session {
         writeln!(self.0.stdin.as_mut().unwrap(), "{statements}").unwrap();
     }
 
-    /// Wait for psql to give up, having lost its connection.
+    /// Whether psql has lost its connection: whatever it is asked now is answered by nobody.
     fn is_cut_off(mut self) -> bool {
-        drop(self.0.stdin.take());
+        let _gone_already = writeln!(self.0.stdin.take().unwrap(), "select 1;");
         !self.0.wait().unwrap().success()
     }
 }
