@@ -52,6 +52,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $parts := list -}}
 {{- range . }}{{ $parts = append $parts (include "hallpass.toml" .) }}{{ end -}}
 [{{ join ", " $parts }}]
+{{- else if kindIs "map" . -}}
+{{- $parts := list -}}
+{{- range $key, $value := . }}{{ $parts = append $parts (printf "%s = %s" $key (include "hallpass.toml" $value)) }}{{ end -}}
+{ {{ join ", " $parts }} }
 {{- else -}}
 {{- int64 . -}}
 {{- end -}}

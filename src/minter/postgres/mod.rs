@@ -115,14 +115,20 @@ impl PostgresMinter {
         lines
     }
 
-    /// As libpq and what understands its URLs connect. Beyond this machine the server's certificate is to be verified.
+    /// Beyond this machine the server's certificate is to be verified by whoever connects.
+    fn sslmode(&self) -> &'static str {
+        let near = self.target.host.starts_with('/') || is_loopback(&self.target.host);
+        if near { "prefer" } else { "verify-full" }
+    }
+
+    /// As libpq and what understands its URLs connect.
     fn url(&self, role: &str, password: &str, database: &str) -> String {
         let (host, port, database) = (&self.target.host, self.target.port, encoded(database));
         let who = format!("postgresql://{}:{}", encoded(role), encoded(password));
         if host.starts_with('/') {
             return format!("{who}@/{database}?host={}&port={port}", encoded(host));
         }
-        let tls = if is_loopback(host) { "" } else { "?sslmode=verify-full" };
+        let tls = format!("?sslmode={}", self.sslmode());
         let host = if host.contains(':') { format!("[{host}]") } else { encoded(host) };
         format!("{who}@{host}:{port}/{database}{tls}")
     }
@@ -210,6 +216,7 @@ impl Minter for PostgresMinter {
             ("database", SecretString::from(database.clone())),
             ("host", SecretString::from(self.target.host.clone())),
             ("port", SecretString::from(self.target.port.to_string())),
+            ("sslmode", SecretString::from(self.sslmode())),
             ("url", SecretString::from(self.url(name.as_str(), &password, database))),
             ("username", SecretString::from(name.as_str())),
         ]);

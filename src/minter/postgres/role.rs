@@ -64,7 +64,7 @@ const LIST: &str = "-- postgres.list
     order by rolname";
 
 /// How often an end is tried against a role that is being changed by its own sessions.
-const STOP_ATTEMPTS: u8 = 4;
+const STOP_ATTEMPTS: u8 = 6;
 /// How often sessions are looked for, with a twentieth of a second between.
 const MAX_SCANS: u8 = 60;
 

@@ -14,7 +14,7 @@ use crate::minter::MintError;
 /// Most connections to one database; a call holds one while it ends sessions.
 const CONNECTIONS: u32 = 16;
 /// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A server.
 pub(super) struct Server {

@@ -3,7 +3,7 @@
 use hallpass::minter::{BackendSettings, MintError, Minters};
 
 use super::super::World;
-use super::{Shop, end, live, reads, shared};
+use super::{Shop, end, live, minter_with, reads, shared};
 
 #[tokio::test]
 async fn pg_13_a_login_that_is_no_superuser_is_enough_and_a_superuser_is_too_much() {
@@ -15,9 +15,9 @@ async fn pg_13_a_login_that_is_no_superuser_is_enough_and_a_superuser_is_too_muc
     let (plan, _) = live(&*minter, &[reads()]).await;
     end(&*minter, &plan).await;
     let as_superuser = shop.settings("").replace("hallpass_broker@", "hallpass@");
-    let found = shop.minter_with("pg-13", &as_superuser).check().await.unwrap();
+    let found = minter_with("pg-13", &as_superuser).check().await.unwrap();
     assert!(found.iter().any(|said| said.contains("a superuser")), "{found:?}");
-    let allowed = shop.minter_with("pg-13", &format!("{as_superuser}allow_superuser = true"));
+    let allowed = minter_with("pg-13", &format!("{as_superuser}allow_superuser = true"));
     assert_eq!(allowed.check().await.unwrap(), Vec::<String>::new());
 }
 
@@ -111,6 +111,6 @@ async fn pg_14_a_server_without_tls_is_not_talked_to_beyond_this_machine() {
         assert!(matches!(&refused, MintError::Misconfigured(why) if why.contains("must be verified")), "{refused}");
     }
     let verified = shop.settings("").replace("/orders'", "/orders?sslmode=verify-full'");
-    let refused = shop.minter_with("pg-14", &verified).check().await;
+    let refused = minter_with("pg-14", &verified).check().await;
     assert!(matches!(&refused, Err(MintError::Misconfigured(why)) if why.contains("TLS")), "{refused:?}");
 }

@@ -16,7 +16,7 @@ const LISTS: &str = "select sum(coalesce(array_length(relacl, 1), 0)), count(rel
 
 /// Do something for each of so many plans, a few at a time.
 async fn for_each(minter: &Arc<dyn Minter>, plans: Vec<MintPlan>, also_end: bool) {
-    const AT_ONCE: usize = 16;
+    const AT_ONCE: usize = 8;
     let mut hands = Vec::new();
     for part in plans.chunks(plans.len().div_ceil(AT_ONCE)) {
         let (part, minter) = (part.to_vec(), Arc::clone(minter));
@@ -38,8 +38,7 @@ async fn for_each(minter: &Arc<dyn Minter>, plans: Vec<MintPlan>, also_end: bool
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pg_09_three_thousand_live_roles_on_one_table_grow_no_access_list() {
-    let shop = Shop::open(Vec::new());
-    shop.sql("alter role hallpass_broker reset log_statement");
+    let shop = Shop::open_for_load();
     let minter = shop.minter("pg-09");
     let before = shop.sql(LISTS);
     let plans: Vec<MintPlan> = (0..3_000).map(|_| plan_for(&*minter, &[reads()])).collect();
@@ -57,8 +56,7 @@ async fn pg_09_three_thousand_live_roles_on_one_table_grow_no_access_list() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement that takes minutes"]
 async fn ten_thousand_roles_come_and_go_and_leave_nothing() {
-    let shop = Shop::open(Vec::new());
-    shop.sql("alter role hallpass_broker reset log_statement");
+    let shop = Shop::open_for_load();
     let minter = shop.minter("rate");
     let before = shop.sql(LISTS);
     let size = "select pg_total_relation_size('pg_authid') + pg_total_relation_size('pg_auth_members')
