@@ -3,6 +3,7 @@
 
 mod github;
 mod jwt;
+mod postgres;
 mod registry;
 mod sandbox;
 #[cfg(debug_assertions)]

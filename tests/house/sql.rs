@@ -1,5 +1,5 @@
-//! Rules about the store: SQL is literal, named, in one room and tested by name; migrations come in pairs and never change
-//! once they are merged.
+//! Rules about SQL: it is literal and named; the broker's own is in the store and tested by name, a target's is with its minter;
+//! migrations come in pairs and never change once they are merged.
 
 use super::text::{Source, leading_name, places_of};
 use super::{exists, files, read, settle, sources};
@@ -19,6 +19,12 @@ fn is_sql(text: &str) -> bool {
         || begins("create index ")
         || begins("alter table ")
         || begins("drop table ")
+        || begins("grant ") && text.contains(" to ")
+        || begins("revoke ") && text.contains(" from ")
+        || begins("create role ")
+        || begins("alter role ")
+        || begins("drop role ")
+        || begins("drop owned by ")
 }
 
 /// A statement's name: the comment it begins with, e.g. `-- leases.claim_due`.
@@ -31,22 +37,25 @@ fn has_name(text: &str) -> bool {
     })
 }
 
+/// Where SQL may be besides the store: what is said there goes to a target's server, never to the broker's own database.
+const TARGETS: &str = "src/minter/postgres/";
+
 #[test]
-fn sql_is_in_the_store_and_has_a_name() {
+fn sql_is_in_the_store_or_for_a_target_and_has_a_name() {
     let mut wrong = Vec::new();
     for source in sources("src") {
         for (index, literal) in source.literals.iter().enumerate().filter(|(_, literal)| is_sql(&literal.text)) {
             let place = format!("{}:{}", source.path, literal.line);
             // In a macro the name is a parameter: `concat!("-- ", $name, "\nSELECT …")`.
             let named_by_macro = index > 0 && source.literals[index - 1].text == "-- ";
-            if source.room() != "store" {
-                wrong.push(format!("{place}: SQL outside src/store"));
+            if source.room() != "store" && !source.path.starts_with(TARGETS) {
+                wrong.push(format!("{place}: SQL outside src/store and {TARGETS}"));
             } else if !has_name(&literal.text) && !named_by_macro {
                 wrong.push(format!("{place}: a statement begins with its name, e.g. `-- leases.claim_due`"));
             }
         }
     }
-    settle("SQL is literal, named, and in src/store only:", &wrong);
+    settle("SQL is literal, named, and in src/store or for a target only:", &wrong);
 }
 
 #[test]
@@ -55,6 +64,8 @@ fn the_reader_of_sql_knows_a_statement_from_prose() {
     assert!(is_sql("update task set state = $1"));
     assert!(!is_sql("Select a scope from the catalogue".trim_start_matches("Select ")));
     assert!(!is_sql("update the policy bundle"));
+    assert!(is_sql("-- postgres.stop\n    alter role {} nologin") && is_sql("grant {} to {}"));
+    assert!(!is_sql("grant it to somebody".trim_start_matches("grant ")));
     assert!(has_name("-- leases.claim_due\nupdate lease set fence = fence + 1"));
     assert!(!has_name("select 1 from task"));
 }

@@ -52,6 +52,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $parts := list -}}
 {{- range . }}{{ $parts = append $parts (include "hallpass.toml" .) }}{{ end -}}
 [{{ join ", " $parts }}]
+{{- else if kindIs "map" . -}}
+{{- $parts := list -}}
+{{- range $key, $value := . }}{{ $parts = append $parts (printf "%s = %s" $key (include "hallpass.toml" $value)) }}{{ end -}}
+{ {{ join ", " $parts }} }
 {{- else -}}
 {{- int64 . -}}
 {{- end -}}
@@ -110,7 +114,7 @@ folder = "/etc/hallpass/policies"
 
 [[backends]]
 {{- range $key, $value := $backend }}
-{{- if kindIs "map" $value }}
+{{- if and (kindIs "map" $value) (hasKey $value "secret") }}
 {{ $key }} = { file = "/etc/hallpass/secrets/backend-{{ $index }}-{{ $key }}" }
 {{- else }}
 {{ $key }} = {{ include "hallpass.toml" $value }}

@@ -26,6 +26,7 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("postgres", "database", "PGDATABASE"),
     ("postgres", "username", "PGUSER"),
     ("postgres", "password", "PGPASSWORD"),
+    ("postgres", "sslmode", "PGSSLMODE"),
     ("github", "token", "GH_TOKEN"),
     ("github", "token", "GITHUB_TOKEN"),
     ("kubernetes_token", "kubeconfig", "KUBECONFIG"),
@@ -33,8 +34,18 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("ssh", "certificate_file", "HALLPASS_SSH_CERTIFICATE"),
 ];
 /// Values that are no secrets, so that a child may print them.
-const PUBLIC: &[&str] =
-    &["certificate", "database", "expires_at", "host", "namespace", "port", "server", "server_ca", "username"];
+const PUBLIC: &[&str] = &[
+    "certificate",
+    "database",
+    "expires_at",
+    "host",
+    "namespace",
+    "port",
+    "server",
+    "server_ca",
+    "sslmode",
+    "username",
+];
 
 /// What must not be printed of some credentials.
 pub(crate) fn secrets(credentials: &[Credential]) -> impl Iterator<Item = &str> {

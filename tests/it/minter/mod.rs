@@ -4,6 +4,7 @@ pub(crate) mod fake_github;
 mod github;
 mod github_ends;
 mod jwt;
+mod postgres;
 mod registry;
 mod sandbox;
 mod ssh;

@@ -25,6 +25,7 @@ pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
     settings: &'static [&'static str],
+    environment: Vec<(&'static str, String)>,
     state: Mutex<State>,
 }
 
@@ -50,15 +51,24 @@ impl Server {
     /// The same with the settings of a server that is to do much.
     #[allow(dead_code, reason = "only measuring programs use it")]
     pub(crate) fn start_for_load() -> Self {
-        Self::start_with(LARGE, |_| {})
+        Self::start_with(LARGE, Vec::new(), |_| {})
+    }
+
+    /// Make one whose process has more in its environment, and more in its data folder.
+    pub(crate) fn start_in(environment: Vec<(&'static str, String)>, change: impl FnOnce(&Path)) -> Self {
+        Self::start_with(SMALL, environment, change)
     }
 
     /// The same, with more in its data folder first, e.g. other settings.
     pub(crate) fn start_after(change: impl FnOnce(&Path)) -> Self {
-        Self::start_with(SMALL, change)
+        Self::start_with(SMALL, Vec::new(), change)
     }
 
-    fn start_with(settings: &'static [&'static str], change: impl FnOnce(&Path)) -> Self {
+    fn start_with(
+        settings: &'static [&'static str],
+        environment: Vec<(&'static str, String)>,
+        change: impl FnOnce(&Path),
+    ) -> Self {
         remove_left_overs();
         let folder = new_folder();
         let data = folder.join("data");
@@ -70,7 +80,7 @@ impl Server {
             "--no-sync",
         ]));
         change(&data);
-        let server = Self { folder, port: free_ports(1), settings, state: Mutex::default() };
+        let server = Self { folder, port: free_ports(1), settings, environment, state: Mutex::default() };
         server.resume();
         server
     }
@@ -85,7 +95,8 @@ impl Server {
         run(copy.arg("-h").arg(&self.folder).arg("-p").arg(self.port.to_string()));
         std::fs::write(data.join("standby.signal"), "").unwrap();
         give_away(&data.join("standby.signal"));
-        Self { folder, port: self.port, settings: self.settings, state: Mutex::default() }
+        let environment = self.environment.clone();
+        Self { folder, port: self.port, settings: self.settings, environment, state: Mutex::default() }
     }
 
     /// Let a standby be the primary.
@@ -108,7 +119,9 @@ impl Server {
     pub(crate) fn resume(&self) {
         let data = self.folder.join("data");
         let log = self.folder.join("log");
-        let mut command = as_postgres(Some("QUIT"), &program("postgres"));
+        // Set only for the server: what changes who runs it, runs as it is.
+        let mut command = as_postgres(Some("QUIT"), Path::new("env"));
+        command.args(self.environment.iter().map(|(name, value)| format!("{name}={value}"))).arg(program("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(&self.folder).arg("-p").arg(self.port.to_string());
         let common = ["listen_addresses=127.0.0.1", "max_connections=400", "wal_level=replica"];
         for set in common.iter().chain(self.settings) {
@@ -142,7 +155,8 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log(&self) -> String {
+    /// What the server has written into its log.
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
@@ -203,7 +217,16 @@ impl Server {
         self.sql(&database, statements)
     }
 
-    fn sql(&self, database: &str, statements: &str) -> String {
+    /// Run a file of statements in a database, as psql does.
+    pub(crate) fn run_file(&self, database: &str, file: &Path) {
+        let mut psql = Command::new(program("psql"));
+        psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "hallpass", "-d", database, "-f"]).arg(file);
+        psql.arg("-h").arg(&self.folder).arg("-p").arg(self.port.to_string());
+        run(&mut psql);
+    }
+
+    /// Run statements in a database by its own name, as the superuser.
+    pub(crate) fn sql(&self, database: &str, statements: &str) -> String {
         let mut psql = Command::new(program("psql"));
         psql.args([
             "-X",
@@ -289,7 +312,7 @@ fn is_root() -> bool {
 }
 
 /// A program of PostgreSQL; Debian keeps most of them off the path.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
