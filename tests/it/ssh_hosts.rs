@@ -1,6 +1,7 @@
 //! A broker of its own process, a real sshd and a real ssh: a certificate logs in for its command and its account only, and is
 //! refused from soon after its end on, while its sibling goes on.
 
+use std::fmt::Write as _;
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -53,11 +54,13 @@ impl Broker {
         write_agents(folder, 1, AGENT);
         let mut catalogue = std::fs::read_to_string(folder.join("policies/catalogue.toml")).unwrap();
         for (resource, principal) in [("web", user), ("other", "nobody-here")] {
-            catalogue += &format!(
+            write!(
+                catalogue,
                 "\n[[scope]]\nname = \"hosts:{resource}:read\"\ndescription = \"Ask a host how it is\"\nrisk = 10\n\
                  owner = \"maya\"\nmax_ttl_seconds = 3600\neffect = {{ principals = [\"{principal}\"], \
                  force_command = [\"/bin/echo\", \"it is well; $HOME; and that is all\"], source_address = [\"127.0.0.0/8\"] }}\n"
-            );
+            )
+            .unwrap();
         }
         std::fs::write(folder.join("policies/catalogue.toml"), catalogue).unwrap();
         let process = stage.start(env!("CARGO_BIN_EXE_hallpass").as_ref());

@@ -44,6 +44,7 @@ fn check(configuration: &str) -> (i32, String) {
     for name in ["database-password", "resource-server-0", "resource-server-1"] {
         mount(&root.join("secrets").join(name), &"n".repeat(32));
     }
+    crate::support::openssh::write_authority(&root.join("secrets/backend-1-ca_key"));
     mount(&root.join("files/mesh.json"), r#"{"keys":[]}"#);
     mount(&root.join("token/token"), "token");
     let authority = root.join("files/acme-ca.pem");

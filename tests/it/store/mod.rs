@@ -11,4 +11,5 @@ mod groups;
 mod hints;
 mod history;
 mod migrations;
+mod over;
 mod server_faults;
