@@ -1,6 +1,8 @@
 //! The chart says of a key of `hallpass.toml` what its doc comment says, knows every key, and lets nothing else in. A new
 //! key is either offered in `helm/hallpass/values.schema.json` or listed here as the chart's own affair.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::text::leading_name;
@@ -92,10 +94,10 @@ fn the_chart_knows_every_key_and_says_what_its_comment_says() {
                 Some(_) => {}
             }
         }
-        let of_kinds: Vec<String> = if *section == "backends" {
+        let of_kinds: BTreeSet<String> = if *section == "backends" {
             KINDS.iter().flat_map(|(_, path)| fields(path, "Settings")).map(|(key, _)| key).collect()
         } else {
-            Vec::new()
+            BTreeSet::new()
         };
         wrong.extend(
             of_kinds.iter().filter(|key| offered.remove(*key).is_none()).map(|key| format!("no backends.{key}")),
