@@ -3,6 +3,7 @@
 
 mod github;
 mod jwt;
+mod kubernetes;
 mod registry;
 mod sandbox;
 #[cfg(debug_assertions)]
