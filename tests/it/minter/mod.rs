@@ -4,6 +4,8 @@ pub(crate) mod fake_github;
 mod github;
 mod github_ends;
 mod jwt;
+mod kube;
+mod kubernetes;
 mod registry;
 mod sandbox;
 mod ssh;
