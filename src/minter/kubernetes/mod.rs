@@ -1,4 +1,4 @@
-//! Kind `kubernetes`: tokens of service accounts by TokenRequest, each bound to a Secret that exists for its lease alone. Deleting
+//! Kind `kubernetes`: tokens of service accounts by `TokenRequest`, each bound to a Secret that exists for its lease alone. Deleting
 //! that Secret ends the token, which an API server may yet accept for the ten seconds that it remembers having done so; so the
 //! end is said to be by then, and gone only afterwards.
 

@@ -1,5 +1,5 @@
 //! The objects of a lease: a Secret without data that its token is bound to, and, where it has an account of its own, that, its
-//! Role and its RoleBinding, all owned by the Secret. Only what carries our marks is ever taken for ours, and it is deleted by
+//! Role and its `RoleBinding`, all owned by the Secret. Only what carries our marks is ever taken for ours, and it is deleted by
 //! its UID, so that what somebody else made in its place is never touched.
 
 use std::collections::BTreeMap;

@@ -1,25 +1,27 @@
 //! Kind `kubernetes`: what is asked of an API server, what a token may do and when it stops, and what is never touched.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use hallpass::domain::{CatalogueEntry, MintPlan, Scope, Timestamp, Ttl};
-use hallpass::minter::{CredentialRef, Found, Inventory, MintError, MintOrder, Minted, Minter, Probe, Revoked};
+use hallpass::minter::{CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, Probe, Revoked};
 use hallpass::sys::{Clock as _, ExposeSecret as _};
 use serde_json::{Value, json};
 
 use super::kube::{API, Call, Fault, Kube};
 use super::{T0, World, agent, lease, order, scope, suite};
 
-const NAME: &str = "jit-01k5ntz93710r40g2081040g20";
+pub(super) const NAME: &str = "jit-01m3250vz7040g2081040g2081";
 
-struct Cluster {
-    world: World,
-    kube: Kube,
+pub(super) struct Cluster {
+    pub(super) world: World,
+    pub(super) kube: Kube,
     folder: tempfile::TempDir,
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let world = World::new();
         let kube = Kube::start(Arc::clone(&world.clock)).await;
         let folder = tempfile::tempdir().unwrap();
@@ -28,14 +30,11 @@ impl Cluster {
         cluster
     }
 
-    fn write_token(&self, token: &str) {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = self.folder.path().join("token");
-        std::fs::write(&path, token).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    pub(super) fn write_token(&self, token: &str) {
+        write_token(self.folder.path(), token);
     }
 
-    fn settings(&self, more: &str) -> String {
+    pub(super) fn settings(&self, more: &str) -> String {
         format!(
             "name = 'k8s'\nkind = 'kubernetes'\nurl = 'http://{}'\ntoken = {{ file = '{}' }}\n{more}",
             self.kube.address,
@@ -44,21 +43,38 @@ impl Cluster {
     }
 
     /// With both namespaces and accounts of its own.
-    fn minter(&self) -> Arc<dyn Minter> {
+    pub(super) fn minter(&self) -> Arc<dyn Minter> {
         self.world.minter(&self.settings("namespaces = ['agents', 'ci']\nown_accounts = true"))
     }
 }
 
-fn shared() -> Vec<(Scope, CatalogueEntry)> {
+fn write_token(folder: &Path, token: &str) {
+    let path = folder.join("token");
+    std::fs::write(&path, token).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A minter for an API server at some URL, with the authority in the folder if there is one.
+pub(super) fn minter_at(url: &str, folder: &Path, world: &World) -> Arc<dyn Minter> {
+    write_token(folder, super::kube::BROKER);
+    let shown = folder.display();
+    let ca = if folder.join("ca.pem").exists() { format!("ca_file = '{shown}/ca.pem'\n") } else { String::new() };
+    world.minter(&format!(
+        "name = 'k8s'\nkind = 'kubernetes'\nurl = '{url}'\ntoken = {{ file = '{shown}/token' }}\n{ca}\
+         namespaces = ['agents', 'ci']\nown_accounts = true"
+    ))
+}
+
+pub(super) fn shared() -> Vec<(Scope, CatalogueEntry)> {
     let effect = json!({ "namespace": "agents", "service_account": "deployer", "audiences": [API] });
     vec![scope("k8s:deploys:run", effect.clone()), scope("k8s:deploys:read", effect)]
 }
 
-fn rule(resource: &str, names: &[&str], verbs: &[&str]) -> Value {
+pub(super) fn rule(resource: &str, names: &[&str], verbs: &[&str]) -> Value {
     json!({ "api_groups": [""], "resources": [resource], "resource_names": names, "verbs": verbs })
 }
 
-fn own() -> Vec<(Scope, CatalogueEntry)> {
+pub(super) fn own() -> Vec<(Scope, CatalogueEntry)> {
     let effect = |rules: Value| json!({ "namespace": "agents", "audiences": [API], "rules": rules });
     vec![
         scope("k8s:configmaps:read(name=web)", effect(json!([rule("configmaps", &["{name}"], &["get"])]))),
@@ -66,11 +82,11 @@ fn own() -> Vec<(Scope, CatalogueEntry)> {
     ]
 }
 
-fn token(minted: &Minted) -> &str {
+pub(super) fn token(minted: &Minted) -> &str {
     minted.values["token"].expose_secret()
 }
 
-fn plan_of(
+pub(super) fn plan_of(
     minter: &dyn Minter,
     scopes: &[(Scope, CatalogueEntry)],
     change: impl FnOnce(&mut MintOrder<'_>),
@@ -81,15 +97,15 @@ fn plan_of(
     minter.plan(&order).unwrap()
 }
 
-async fn revoke(minter: &dyn Minter, plan: &MintPlan) -> Result<Revoked, MintError> {
+pub(super) async fn revoke(minter: &dyn Minter, plan: &MintPlan) -> Result<Revoked, MintError> {
     minter.revoke(CredentialRef::of_plan(plan)).await
 }
 
-async fn probe(minter: &dyn Minter, plan: &MintPlan) -> Probe {
+pub(super) async fn probe(minter: &dyn Minter, plan: &MintPlan) -> Probe {
     minter.probe(CredentialRef::of_plan(plan)).await.unwrap()
 }
 
-fn lines(calls: &[Call]) -> Vec<String> {
+pub(super) fn lines(calls: &[Call]) -> Vec<String> {
     calls.iter().map(|call| format!("{} {}", call.method, call.path)).collect()
 }
 
@@ -271,6 +287,7 @@ async fn k8s_05_what_others_made_in_its_place_is_never_deleted() {
     assert!(!cluster.kube.accepts(token(&minted), API, T0), "and does not bring the token back");
     assert!(matches!(minter.mint(&plan).await, Err(MintError::Refused(why)) if why.contains("not ours")));
     assert_eq!(minter.inventory().await.unwrap(), Inventory::Complete(Vec::new()));
+    assert!(matches!(revoke(&*minter, &plan).await.unwrap(), Revoked::EndsBy(_)));
     cluster.world.clock.advance_secs(13);
     assert!(matches!(revoke(&*minter, &plan).await.unwrap(), Revoked::Gone(_)));
     assert_eq!(probe(&*minter, &plan).await, Probe::Refused);

@@ -6,6 +6,8 @@ mod github_ends;
 mod jwt;
 mod kube;
 mod kubernetes;
+mod kubernetes_accounts;
+mod kubernetes_faults;
 mod registry;
 mod sandbox;
 mod ssh;

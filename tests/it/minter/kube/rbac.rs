@@ -27,7 +27,7 @@ fn has(list: &Value, word: &str) -> bool {
 }
 
 fn allows(rule: &Value, deed: Deed<'_>) -> bool {
-    let named = rule["resourceNames"].as_array().is_none_or(|names| names.is_empty())
+    let named = rule["resourceNames"].as_array().is_none_or(Vec::is_empty)
         || (!deed.name.is_empty() && has(&rule["resourceNames"], deed.name));
     has(&rule["verbs"], deed.verb)
         && has(&rule["apiGroups"], deed.group)
