@@ -128,12 +128,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn k8s_06_no_name_leaves_its_place_in_a_path(text in "\\PC{0,80}|[a-z0-9./;%-]{0,80}") {
+        fn k8s_06_no_name_leaves_its_place_in_a_path(text in "\\PC{0,20}|[a-z0-9./;%-]{0,8}|[a-z0-9.-]{1,12}") {
             if is_subdomain(&text) {
                 let mut url = url::Url::parse("https://api.example/").unwrap();
-                url.path_segments_mut().unwrap().extend(["namespaces", &text, "secrets"]);
-                prop_assert_eq!(url.path(), format!("//namespaces/{text}/secrets"));
-                prop_assert_eq!(url.path_segments().unwrap().count(), 4);
+                url.path_segments_mut().unwrap().pop_if_empty().extend(["namespaces", &text, "secrets"]);
+                prop_assert_eq!(url.path(), format!("/namespaces/{text}/secrets"));
+                prop_assert_eq!(url.path_segments().unwrap().count(), 3);
             }
         }
     }

@@ -17,17 +17,17 @@ const MAX_CA_BYTES: u64 = 1024 * 1024;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
-    pub(super) url: Url,
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) token: SecretRef,
+    pub url: Url,
+    pub ca_file: Option<PathBuf>,
+    pub token: SecretRef,
     /// Where it may mint.
-    pub(super) namespaces: Vec<String>,
+    pub namespaces: Vec<String>,
     /// Whether leases may have service accounts of their own.
     #[serde(default)]
-    pub(super) own_accounts: bool,
+    pub own_accounts: bool,
     /// For how long whoever accepts the tokens may remember that it did.
     #[serde(default = "min_cache_seconds")]
-    pub(super) cache_seconds: u32,
+    pub cache_seconds: u32,
 }
 
 const fn min_cache_seconds() -> u32 {
