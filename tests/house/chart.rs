@@ -26,7 +26,11 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
 ];
 
 /// The keys that kinds of backends add to a backend's own: kind, its file. Their words are the chart's own.
-const KINDS: &[(&str, &str)] = &[("jwt", "src/minter/jwt.rs"), ("ssh", "src/minter/ssh/mod.rs")];
+const KINDS: &[(&str, &str)] = &[
+    ("jwt", "src/minter/jwt.rs"),
+    ("kubernetes", "src/minter/kubernetes/settings.rs"),
+    ("ssh", "src/minter/ssh/mod.rs"),
+];
 
 fn schema() -> Value {
     serde_json::from_str(&read("helm/hallpass/values.schema.json")).expect("the chart's schema is JSON")
@@ -106,7 +110,7 @@ fn the_chart_knows_every_key_and_says_what_its_comment_says() {
 #[test]
 fn the_chart_offers_every_kind_of_backend() {
     let registry = read("src/minter/registry.rs");
-    let kinds = registry.split_once("KINDS: &[(&str, Builder)] = &[").and_then(|(_, rest)| rest.split_once("];"));
+    let kinds = registry.split_once("KINDS: &[(&str, Builder)] =").and_then(|(_, rest)| rest.split_once("];"));
     let there: Vec<&str> = kinds.expect("src/minter/registry.rs has KINDS").0.split('"').skip(1).step_by(2).collect();
     let backends = properties(&schema(), "backends");
     let offered: Vec<&str> = backends["kind"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();

@@ -299,7 +299,7 @@ impl Minter for KubernetesMinter {
             ("token", status.token),
         ]);
         let fingerprint = values.get("token").map(|token| fingerprint(crate::sys::ExposeSecret::expose_secret(token)));
-        Ok(Minted { kind: "kubernetes_token", values, fingerprint: fingerprint.unwrap_or_default() })
+        Ok(Minted { kind: "kubernetes_token", values, fingerprint: fingerprint.unwrap_or_default(), kept: None })
     }
 
     /// An account of the lease's own can do nothing until it is bound to its Role.
