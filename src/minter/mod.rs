@@ -3,6 +3,7 @@
 
 mod github;
 mod jwt;
+mod kubernetes;
 mod postgres;
 mod registry;
 mod sandbox;

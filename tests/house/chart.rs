@@ -31,6 +31,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
 const KINDS: &[(&str, &str)] = &[
     ("github", "src/minter/github/mod.rs"),
     ("jwt", "src/minter/jwt.rs"),
+    ("kubernetes", "src/minter/kubernetes/settings.rs"),
     ("postgres", "src/minter/postgres/settings.rs"),
     ("ssh", "src/minter/ssh/mod.rs"),
 ];

@@ -150,7 +150,7 @@ async fn a_credential_ends_by_itself(subject: &Subject<'_>) {
     assert_ne!(subject.minter.probe(credential).await.unwrap(), Probe::Honoured);
     tidy_up(subject.minter.as_ref(), &plan).await;
     if let Inventory::Complete(found) = subject.minter.inventory().await.unwrap() {
-        assert!(found.is_empty(), "what ended by itself is not in the inventory");
+        assert!(found.is_empty(), "what ended by itself and was tidied up is not in the inventory");
     }
 }
 
