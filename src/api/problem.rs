@@ -137,6 +137,8 @@ problems! {
     BackendUnavailable = "backend-unavailable", 503, RetryLater, "The backend cannot be reached";
     /// The backend refuses.
     BackendRejected = "backend-rejected", 502, AskHuman, "The backend refused";
+    /// What a scope is about has changed since it was approved.
+    TargetChanged = "target-changed", 409, AskHuman, "What the scopes are about has changed";
     /// The database cannot be written: no log, no credential.
     StorageUnavailable = "storage-unavailable", 503, RetryLater, "The broker cannot write its records";
     /// A clock is off.

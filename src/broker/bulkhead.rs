@@ -137,7 +137,7 @@ impl Bulkhead {
         if call == Call::End {
             breaker.failed_endings = if outcome.is_ok() { 0 } else { breaker.failed_endings.saturating_add(1) };
         }
-        if !matches!(outcome, Err(MintError::Unavailable(_))) {
+        if !matches!(outcome, Err(MintError::Unavailable(_) | MintError::Unreached(_))) {
             (breaker.unanswered, breaker.open_until) = (0, None);
             drop(breaker);
             self.show(false);

@@ -13,6 +13,7 @@ use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Refusal, Timestamp};
 use crate::minter::{CredentialRef, MintError, Minter, Probe, Revoked};
 use crate::store::{StoreError, Tx};
+use crate::sys::SecretString;
 
 /// How long one attempt to end a credential, or to tidy up after it, may take.
 pub(super) const REVOKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -192,13 +193,13 @@ impl Broker {
 
     /// One attempt; the lease as it is on record afterwards, if this attempt wrote it.
     async fn attempt_end(&self, lease: Lease) -> Option<Lease> {
-        let outcome = self.tell_backend(&lease).await;
+        let (outcome, kept) = self.tell_backend(&lease).await;
         crate::sys::killpoint!(EndAfterDisable);
         let now = self.clock.now();
         self.note_call(&lease.backend, Call::End, &outcome).await;
         let mut record = Record::new(&self.ids, now, Actor::Broker);
         let after = match outcome {
-            Ok(Revoked::Gone(proof)) => self.seen_gone(&lease, proof, now, &mut record).await,
+            Ok(Revoked::Gone(proof)) => self.seen_gone(&lease, kept.as_ref(), proof, now, &mut record).await,
             Ok(Revoked::EndsBy(by)) if by <= now => {
                 note_ended(lease.clone(), format!("its backend stopped honouring it at {by}"), now, &mut record)
             }
@@ -209,6 +210,7 @@ impl Broker {
         let after = after.ok()?;
         let mut tx = self.endings.begin("lease.ended");
         tx.update_lease(&lease, &after);
+        self.forget_kept(&after, &mut tx);
         let recorded = record.commit(tx).await;
         crate::sys::killpoint!(EndAfterFact);
         match recorded {
@@ -228,6 +230,7 @@ impl Broker {
     async fn seen_gone(
         &self,
         lease: &Lease,
+        kept: Option<&SecretString>,
         proof: String,
         now: Timestamp,
         record: &mut Record<'_>,
@@ -243,7 +246,7 @@ impl Broker {
         }
         if let Some(minter) = cleanup {
             crate::sys::killpoint!(EndBeforeCleanup);
-            let tidied = in_time(REVOKE_TIMEOUT, minter.cleanup(CredentialRef::of_lease(lease))).await;
+            let tidied = in_time(REVOKE_TIMEOUT, minter.cleanup(CredentialRef::of_lease(lease).with(kept))).await;
             crate::sys::killpoint!(EndAfterCleanup);
             if let Err(error) = tidied {
                 return self.note_failed(lease.clone(), &error, now, record);
@@ -287,11 +290,27 @@ impl Broker {
         500_u16.saturating_add(u16::from_le_bytes(random) % 1001)
     }
 
-    async fn tell_backend(&self, lease: &Lease) -> Result<Revoked, MintError> {
+    /// Tell its backend to end it; with what was kept of it for that.
+    async fn tell_backend(&self, lease: &Lease) -> (Result<Revoked, MintError>, Option<SecretString>) {
         let Some(minter) = self.minters.find(&lease.backend) else {
-            return Err(MintError::Misconfigured(format!("backend `{}` is not configured any more", lease.backend)));
+            let why = format!("backend `{}` is not configured any more", lease.backend);
+            return (Err(MintError::Misconfigured(why)), None);
         };
-        self.make_gone(&**minter, CredentialRef::of_lease(lease)).await
+        match self.open_kept(lease, self.clock.now()).await {
+            Ok(kept) => {
+                let credential = CredentialRef::of_lease(lease).with(kept.as_ref());
+                (self.make_gone(&**minter, credential).await, kept)
+            }
+            Err(error) => (Err(error), None),
+        }
+    }
+
+    /// Whatever was kept to end a lease goes in the change that says that it has ended.
+    pub(super) fn forget_kept(&self, after: &Lease, tx: &mut Tx) {
+        let keeps = self.minters.find(&after.backend).is_none_or(|minter| minter.keeps());
+        if keeps && matches!(after.state, LeaseState::Ended { .. }) {
+            tx.delete_kept_secret(after.id);
+        }
     }
 
     /// Tell a backend to end something, and look whether it obeyed.
@@ -342,7 +361,12 @@ pub(super) async fn end_offline(minter: &dyn Minter, ending: Lease, now: Timesta
     after.unwrap_or(before)
 }
 
-fn note_ended(lease: Lease, proof: String, now: Timestamp, record: &mut Record<'_>) -> Result<Lease, Refusal> {
+pub(super) fn note_ended(
+    lease: Lease,
+    proof: String,
+    now: Timestamp,
+    record: &mut Record<'_>,
+) -> Result<Lease, Refusal> {
     record.note(EventKind::LeaseEnded, about_lease(&lease), [("proof", proof.as_str().into())]);
     lease.ended(proof, now)
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulkhead::{MintPermit, in_time};
-use super::end_lease::{Revocation, Telling};
+use super::end_lease::{Revocation, Telling, note_ended};
 use super::facts::{Record, about_lease};
+use super::kept::nothing_made;
 use super::mint::{Begun, Ready, note_minted};
 use super::open_task::{MAX_TRIES, note_decision};
 use super::sealed::Sealed;
@@ -14,10 +15,10 @@ use super::{Broker, BrokerError};
 use crate::domain::{Actor, EndCause, EventKind, Grant, Lease, MAX_IN_FLIGHT_MILLIS, MintPlan, Task, Timestamp};
 use crate::minter::{CredentialRef, Minted, Minter};
 use crate::store::{Control, StoreError, Tx};
-use crate::sys::DeliveryKey;
+use crate::sys::{DeliveryKey, SecretString};
 
 /// How long letting it work, or ending it again, may take: what is given up then lands before a second look, or never.
-const CALL_TIMEOUT: Duration = Duration::from_millis(MAX_IN_FLIGHT_MILLIS as u64);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_millis(MAX_IN_FLIGHT_MILLIS as u64);
 
 /// What a mint rests on, as it stood when its intent was committed.
 #[derive(Clone)]
@@ -76,7 +77,7 @@ impl Broker {
             Ok(done) => done,
             // How far it came is not known, so nothing is delivered, and whatever there is is ended through its row.
             Err(panicked) => {
-                self.mint_failed(&intent, "the mint broke off").await;
+                self.mint_failed(&intent, "the mint broke off", None).await;
                 Err(BrokerError::Internal(panicked.to_string()))
             }
         }
@@ -89,21 +90,21 @@ impl Broker {
         let minted = match asked {
             Ok(minted) => minted,
             Err(error) => {
-                self.mint_failed(&minting.lease, &error.to_string()).await;
+                let nothing = nothing_made(&*minting.minter, &error);
+                self.mint_failed(&minting.lease, &error.to_string(), nothing).await;
                 return Err(error.into());
             }
         };
         let (live, sealed) = match self.record_fact(&minting, &minted).await {
             Ok(recorded) => recorded,
             Err(error) => {
-                // The secret is wiped before anything else is waited for.
-                drop(minted);
-                self.mint_failed(&minting.lease, "the fact could not be recorded").await;
+                let gone = self.undo(&minting.lease, minted, &*minting.minter).await;
+                self.mint_failed(&minting.lease, "the fact could not be recorded", gone).await;
                 return Err(error);
             }
         };
         crate::sys::killpoint!(MintAfterFact);
-        self.let_work(&live, &*minting.minter).await?;
+        self.let_work(&live, minted.kept.as_ref(), &*minting.minter).await?;
         Ok(Ready { lease: live, minted, minter: minting.minter, sealed })
     }
 
@@ -129,6 +130,9 @@ impl Broker {
             let sealed = ground.seal_to.as_ref().map(|key| Sealed::new(key, &live, minted, &**minter)).transpose()?;
             if let Some(sealed) = &sealed {
                 tx.insert_sealed_delivery(&sealed.to_row(&live)?);
+            }
+            if let Some(kept) = self.seal_kept(&live, minted, &**minter)? {
+                tx.insert_kept_secret(&kept);
             }
             tx.expect_control(&seen);
             tx.check_task(&ground.task);
@@ -197,7 +201,7 @@ impl Broker {
         if self.is_on_record(live).await? {
             return Ok(());
         }
-        match self.commit_failed(intent, "the outcome of its fact was unknown").await {
+        match self.commit_failed(intent, "the outcome of its fact was unknown", None).await {
             Err(StoreError::Conflict { .. }) if self.is_on_record(live).await? => Ok(()),
             Err(StoreError::Conflict { .. }) => Err(ended_meanwhile()),
             Ok(()) | Err(_) => Err(unknown()),
@@ -210,7 +214,12 @@ impl Broker {
     }
 
     /// Let it work, and look again before anything leaves: a revocation may have run between the fact and this, and it wins.
-    async fn let_work(&self, live: &Lease, minter: &dyn Minter) -> Result<(), BrokerError> {
+    async fn let_work(
+        &self,
+        live: &Lease,
+        kept: Option<&SecretString>,
+        minter: &dyn Minter,
+    ) -> Result<(), BrokerError> {
         if let Err(error) = in_time(CALL_TIMEOUT, minter.activate(&live.handle)).await {
             let why = Revocation::by_broker(EndCause::Aborted, Telling::BySweeps);
             if let Err(unended) = self.end_leases_of(vec![live.clone()], &why).await {
@@ -226,17 +235,17 @@ impl Broker {
         // Whoever ended it may have told the backend before we let it work: tell it once more. Should that fail as well, the
         // end is repeated once no call of this mint can be under way any more (`settles_at`).
         for _ in 0..MAX_TRIES {
-            if in_time(CALL_TIMEOUT, minter.revoke(CredentialRef::of_lease(live))).await.is_ok() {
+            if in_time(CALL_TIMEOUT, minter.revoke(CredentialRef::of_lease(live).with(kept))).await.is_ok() {
                 break;
             }
         }
         Err(ended_meanwhile())
     }
 
-    /// Record that a mint failed, and have the sweep make sure that nothing is left of it. If even this cannot be written, the
-    /// sweep finds a lease that is still `minting` past its deadline, so nothing is lost.
-    async fn mint_failed(&self, lease: &Lease, why: &str) {
-        match self.commit_failed(lease, why).await {
+    /// Record that a mint failed, and have the sweep make sure that nothing is left of it, unless that is known. If even this cannot
+    /// be written, the sweep finds a lease that is still `minting` past its deadline, so nothing is lost.
+    async fn mint_failed(&self, lease: &Lease, why: &str, gone: Option<String>) {
+        match self.commit_failed(lease, why, gone).await {
             // Somebody was first, and the row is theirs.
             Ok(()) | Err(StoreError::Conflict { .. }) => {}
             Err(error) => {
@@ -245,13 +254,17 @@ impl Broker {
         }
     }
 
-    async fn commit_failed(&self, lease: &Lease, why: &str) -> Result<(), StoreError> {
+    async fn commit_failed(&self, lease: &Lease, why: &str, gone: Option<String>) -> Result<(), StoreError> {
         let now = self.clock.now();
         let Ok(ending) = lease.clone().end(EndCause::Aborted, now) else { return Ok(()) };
         let mut record = Record::new(&self.ids, now, Actor::Broker);
         record.note(EventKind::CredentialFailed, about_lease(lease), [("why", why.into())]);
+        let after = match gone {
+            Some(proof) => note_ended(ending.clone(), proof, now, &mut record).unwrap_or(ending),
+            None => ending,
+        };
         let mut tx = self.store.begin("mint.failed");
-        tx.update_lease(lease, &ending);
+        tx.update_lease(lease, &after);
         let committed = record.commit(tx).await;
         self.wake_sweeps();
         committed

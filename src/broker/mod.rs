@@ -18,6 +18,7 @@ mod govern;
 mod idempotency;
 mod inquire;
 mod introspect;
+mod kept;
 mod keys;
 mod limits;
 mod mint;

@@ -152,7 +152,11 @@ impl Broker {
 
     async fn probe_of(&self, lease: &Lease) -> Probe {
         let Some(minter) = self.minters.find(&lease.backend) else { return Probe::Unknown };
-        in_time(PATIENCE, minter.probe(CredentialRef::of_lease(lease))).await.unwrap_or(Probe::Unknown)
+        let asked = async {
+            let kept = self.open_kept(lease, self.clock.now()).await?;
+            minter.probe(CredentialRef::of_lease(lease).with(kept.as_ref())).await
+        };
+        in_time(PATIENCE, asked).await.unwrap_or(Probe::Unknown)
     }
 
     /// End these: record that they must end, tell their backends, and count what has ended.
@@ -210,6 +214,7 @@ impl Broker {
         for lease in ending {
             let Ok(ended) = lease.clone().ended(proof.to_owned(), now) else { continue };
             tx.update_lease(lease, &ended);
+            self.forget_kept(&ended, &mut tx);
             record.note(EventKind::LeaseEnded, about_lease(lease), [("proof", proof.into())]);
         }
         Ok(record.commit(tx).await?)

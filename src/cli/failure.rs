@@ -47,7 +47,7 @@ impl Exit {
             | P::PurposeForbiddenCharacters => Self::Usage,
             P::InvalidToken | P::IssuerUnavailable => Self::Unauthenticated,
             P::TaskClosed => Self::Ended,
-            P::BackendUnavailable | P::BackendRejected => Self::Backend,
+            P::BackendUnavailable | P::BackendRejected | P::TargetChanged => Self::Backend,
             P::PolicyChanged
             | P::PolicyInvalid
             | P::ApprovalMismatch

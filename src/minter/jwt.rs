@@ -317,7 +317,7 @@ impl Minter for JwtMinter {
             key.sign_compact("at+jwt", &native.claims).map_err(|error| MintError::Unavailable(error.to_string()))?;
         let fingerprint = fingerprint(token.expose_secret());
         let values = BTreeMap::from([("access_token", token), ("token_type", SecretString::from(native.token_type))]);
-        Ok(Minted { kind: "jwt", values, fingerprint })
+        Ok(Minted { kind: "jwt", values, fingerprint, kept: None })
     }
 
     async fn revoke(&self, credential: CredentialRef<'_>) -> Result<Revoked, MintError> {

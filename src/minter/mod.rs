@@ -1,6 +1,7 @@
 //! Minters: they make and end credentials, each in one backend. The contract is here; each kind is one file, and
 //! `registry.rs` is the only place that knows them all.
 
+mod github;
 mod jwt;
 mod registry;
 mod sandbox;
@@ -53,6 +54,8 @@ pub struct Minted {
     pub values: BTreeMap<&'static str, SecretString>,
     /// The secret's SHA-256 in hexadecimal (`sys::fingerprint`).
     pub fingerprint: String,
+    /// What it takes to end it, where a name does not do ([`Minter::keeps`]); kept sealed until it has ended.
+    pub kept: Option<SecretString>,
 }
 
 /// A credential that was minted, as the broker remembers it.
@@ -62,19 +65,27 @@ pub struct CredentialRef<'a> {
     pub handle: &'a Handle,
     /// When its backend stops honouring it by itself: the plan's, as the lease keeps it.
     pub native_end: Timestamp,
+    /// What was kept of it, where its minter keeps something and the mint came so far; never to be logged.
+    pub kept: Option<&'a SecretString>,
 }
 
 impl<'a> CredentialRef<'a> {
     /// That of a plan.
     #[must_use]
     pub const fn of_plan(plan: &'a MintPlan) -> Self {
-        Self { handle: &plan.handle, native_end: plan.native_end }
+        Self { handle: &plan.handle, native_end: plan.native_end, kept: None }
     }
 
     /// That of a lease.
     #[must_use]
     pub fn of_lease(lease: &'a Lease) -> Self {
-        Self { handle: &lease.handle, native_end: lease.native_end }
+        Self { handle: &lease.handle, native_end: lease.native_end, kept: None }
+    }
+
+    /// The same with what was kept of it.
+    #[must_use]
+    pub const fn with(self, kept: Option<&'a SecretString>) -> Self {
+        Self { kept, ..self }
     }
 }
 
@@ -148,9 +159,15 @@ pub enum MintError {
     /// The backend did not answer; try again later. It may have acted.
     #[error("the backend is unavailable: {0}")]
     Unavailable(String),
+    /// The backend was not reached or did not take the call, so nothing was done; try again later.
+    #[error("the backend cannot take it now: {0}")]
+    Unreached(String),
     /// The backend refuses; an operator must look at it.
     #[error("the backend refused: {0}")]
     Refused(String),
+    /// What the plan is about is not what it was any more, e.g. a repository that was renamed; a person must look at it again.
+    #[error("the target has changed: {0}")]
+    TargetChanged(String),
     /// This backend cannot express what is asked; ask for something else.
     #[error("the backend cannot express it: {0}")]
     Unsupported(String),
@@ -172,6 +189,16 @@ pub trait Minter: Send + Sync {
 
     /// Whether minting needs no outside call, so that intent and fact can be committed together before delivery.
     fn is_offline(&self) -> bool {
+        false
+    }
+
+    /// Whether what ends its credentials is known only once they are minted (`Minted::kept`), and not by name. The broker keeps it
+    /// sealed from the commit that records the credential to the one that records its end. One of which nothing was kept, because
+    /// the process died in between, ends at its native end. Not for minters that are offline.
+    ///
+    /// Such a minter says [`MintError::Unavailable`] of a mint only if a credential may exist that it has not ended: after every
+    /// other error there is none.
+    fn keeps(&self) -> bool {
         false
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BackendSettings, MintError, Minter, SandboxBackend, jwt, sandbox, ssh};
+use super::{BackendSettings, MintError, Minter, SandboxBackend, github, jwt, sandbox, ssh};
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
 use crate::sys::{Clock, Entropy};
@@ -32,7 +32,8 @@ pub struct MinterDeps {
 pub type Builder = fn(&BackendSettings, &MinterDeps) -> Result<Arc<dyn Minter>, MintError>;
 
 /// Every kind of backend.
-pub const KINDS: &[(&str, Builder)] = &[("jwt", jwt::build), ("sandbox", sandbox::build), ("ssh", ssh::build)];
+pub const KINDS: &[(&str, Builder)] =
+    &[("github", github::build), ("jwt", jwt::build), ("sandbox", sandbox::build), ("ssh", ssh::build)];
 
 /// The minters of all configured backends, by the backend's name.
 #[derive(Clone, Default)]

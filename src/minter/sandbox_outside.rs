@@ -81,7 +81,8 @@ impl Minter for OutsideSandbox {
         let answer = self.ask(question).await?;
         let token = answer.get("token").and_then(Value::as_str).ok_or_else(|| strange(&answer))?;
         let fingerprint = fingerprint(token);
-        Ok(Minted { kind: "sandbox", values: BTreeMap::from([("token", SecretString::from(token))]), fingerprint })
+        let values = BTreeMap::from([("token", SecretString::from(token))]);
+        Ok(Minted { kind: "sandbox", values, fingerprint, kept: None })
     }
 
     async fn activate(&self, handle: &Handle) -> Result<(), MintError> {

@@ -16,6 +16,7 @@ mod grants;
 mod group;
 mod idempotency;
 mod joined;
+mod kept_secrets;
 mod leases;
 mod lineage;
 mod listen;
@@ -45,6 +46,7 @@ pub use claims::{Claim, Overdue};
 pub use connect::StoreSettings;
 pub use control::Suspension;
 pub use events::{EventFilter, StoredEvent};
+pub use kept_secrets::KeptSecret;
 pub use leases::{LeaseFilter, OverRow};
 pub use lineage::{History, Lineage};
 pub use listen::{Hint, Hints};
@@ -224,7 +226,8 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens, idempotency keys and sealed credentials past their time; how many. Never authority, so it needs no events.
+    /// Forget used tokens, idempotency keys, sealed credentials and what is kept to end one, each past its time; how many. Never
+    /// authority, so it needs no events.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].

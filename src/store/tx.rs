@@ -8,8 +8,8 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency, leases,
-    lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
+    kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -61,12 +61,14 @@ changes! {
     GrantInsert => grants::INSERT,
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
+    KeptInsert => kept_secrets::INSERT,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
     LeaseUpdate => leases::UPDATE,
     LeaseDeliver => leases::DELIVER,
     SealedDelete => sealed_deliveries::DELETE,
+    KeptDelete => kept_secrets::DELETE,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,

@@ -117,13 +117,18 @@ fn text_kind(error: &TextError) -> Kind {
 
 fn mint(error: &MintError, said: String) -> Refusal {
     let refusal = match error {
-        MintError::Unavailable(_) => {
+        MintError::Unavailable(_) | MintError::Unreached(_) => {
             Refusal::new(Kind::BackendUnavailable, "The backend does not answer. Nothing was delivered.")
                 .after_secs(OUTSIDE_RETRY_SECS)
         }
         MintError::Refused(_) => Refusal::new(
             Kind::BackendRejected,
             "The backend refused, and an operator must look at it. Nothing was delivered.",
+        ),
+        MintError::TargetChanged(_) => Refusal::new(
+            Kind::TargetChanged,
+            "What these scopes are about is not what it was when it was approved, and an operator must look at the catalogue. \
+             Nothing was delivered.",
         ),
         MintError::Misconfigured(_) => Refusal::new(
             Kind::BackendRejected,

@@ -324,7 +324,7 @@ impl Minter for SandboxMinter {
         })
         .await?;
         let fingerprint = fingerprint(token.expose_secret());
-        Ok(Minted { kind: "sandbox", values: BTreeMap::from([("token", token)]), fingerprint })
+        Ok(Minted { kind: "sandbox", values: BTreeMap::from([("token", token)]), fingerprint, kept: None })
     }
 
     async fn activate(&self, handle: &Handle) -> Result<(), MintError> {

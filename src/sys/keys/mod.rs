@@ -5,11 +5,13 @@
 mod kek;
 mod ring;
 mod rotation;
+mod rsa;
 mod signing;
 
 pub use kek::Kek;
 pub use ring::KeyRing;
 pub use rotation::{Rotation, RotationSettings, rotation};
+pub use rsa::RsaKey;
 pub use signing::{KeyLife, KeyTimes, SigningKey};
 
 crate::domain::words! {

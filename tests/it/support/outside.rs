@@ -69,7 +69,7 @@ async fn answer(State(served): State<Served>, body: String) -> (StatusCode, Json
 async fn act(served: &Served, question: &Value) -> Result<Value, MintError> {
     let minter = served.minters.find(&served.name).unwrap();
     let handle = Handle::new(question["handle"].as_str().unwrap_or_default());
-    let there = CredentialRef { handle: &handle, native_end: Timestamp::from_millis(0) };
+    let there = CredentialRef { handle: &handle, native_end: Timestamp::from_millis(0), kept: None };
     let at = |member: &str| Timestamp::from_millis(question[member].as_i64().unwrap());
     match question["call"].as_str().unwrap() {
         "mint" => {
@@ -87,7 +87,7 @@ async fn act(served: &Served, question: &Value) -> Result<Value, MintError> {
             Ok(json!({ "token": minted.values["token"].expose_secret() }))
         }
         "activate" => minter.activate(&handle).await.map(|()| json!({})),
-        "revoke" => match minter.revoke(CredentialRef { handle: &handle, native_end: at("native_end") }).await? {
+        "revoke" => match minter.revoke(CredentialRef { native_end: at("native_end"), ..there }).await? {
             Revoked::Gone(proof) => Ok(json!({ "gone": proof })),
             Revoked::EndsBy(by) => panic!("a sandbox ends at once, not by {by}"),
         },
