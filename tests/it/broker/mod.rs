@@ -11,6 +11,7 @@ mod faults;
 mod identity;
 mod intake;
 mod jwt;
+mod kept;
 mod life;
 mod limits;
 mod once;

@@ -6,6 +6,7 @@
 mod drive;
 mod full_disk;
 mod held;
+mod kept;
 mod points;
 
 use std::collections::BTreeSet;

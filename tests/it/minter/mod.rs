@@ -1,5 +1,7 @@
 //! Minters: one conformance suite that every kind must pass, and what is particular to each.
 
+pub(crate) mod fake_github;
+mod github;
 mod jwt;
 mod registry;
 mod sandbox;

@@ -20,7 +20,7 @@ fn build(text: &str, deps: &MinterDeps) -> Result<Minters, String> {
 fn what_is_not_understood_is_refused_by_name() {
     let deps = World::new().deps;
     for (text, why) in [
-        ("[[backend]]\nname = 'a'\nkind = 'jot'", "no kind `jot`; there are jwt, sandbox, ssh"),
+        ("[[backend]]\nname = 'a'\nkind = 'jot'", "no kind `jot`; there are github, jwt, sandbox, ssh"),
         ("[[backend]]\nname = 'a'\nkind = 'jwt'\nissuer = 'https://x'", "unknown field `issuer`"),
         ("[[backend]]\nname = 'a'\nkind = 'jwt'\nalgorithm = 'HS256'", "`HS256` is not a key algorithm"),
         ("[[backend]]\nname = 'a'\nkind = 'jwt'\nverifiers = 'nobody'", "unknown variant `nobody`"),

@@ -101,8 +101,10 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     minter.activate(&plan.handle).await.expect("activated");
     minter.activate(&plan.handle).await.expect("activated again");
 
+    assert_eq!(minted.kept.is_some(), minter.keeps(), "what needs more than a name to be ended says so before");
+    let credential = CredentialRef::of_plan(&plan).with(minted.kept.as_ref());
     assert!((subject.accepts)(&minted, now), "what was minted and activated works");
-    assert_ne!(minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Refused);
+    assert_ne!(minter.probe(credential).await.unwrap(), Probe::Refused);
     assert!(minted.values.values().any(|secret| fingerprint(secret.expose_secret()) == minted.fingerprint));
     let shown = format!("{minted:?} {plan:?}");
     let long = minted.values.values().filter(|secret| secret.expose_secret().len() >= 16);
@@ -114,11 +116,11 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     }
 
     for _ in 0..2 {
-        match minter.revoke(CredentialRef::of_plan(&plan)).await.expect("ended") {
+        match minter.revoke(credential).await.expect("ended") {
             Revoked::Gone(how) => {
                 assert_eq!(minter.revocability().strength, "immediate");
                 assert!(!how.is_empty());
-                assert_ne!(minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Honoured);
+                assert_ne!(minter.probe(credential).await.unwrap(), Probe::Honoured);
                 if !minter.is_offline() {
                     assert!(!(subject.accepts)(&minted, now), "what is gone does not work");
                 }
@@ -141,7 +143,8 @@ async fn a_credential_ends_by_itself(subject: &Subject<'_>) {
     assert!((subject.accepts)(&minted, plan.ends_at.plus_millis(-1001)), "it works until its last second");
     assert!(!(subject.accepts)(&minted, plan.native_end), "it does not outlive its native end");
     subject.clock.set(plan.native_end);
-    assert_ne!(subject.minter.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Honoured);
+    let credential = CredentialRef::of_plan(&plan).with(minted.kept.as_ref());
+    assert_ne!(subject.minter.probe(credential).await.unwrap(), Probe::Honoured);
     if let Inventory::Complete(found) = subject.minter.inventory().await.unwrap() {
         assert!(found.is_empty(), "what ended by itself is not in the inventory");
     }

@@ -2,7 +2,7 @@
 //! kept sealed.
 
 use hallpass::domain::{EndCause, LeaseState};
-use hallpass::store::{Claim, IdempotencyRecord, SealedDelivery, StoreError};
+use hallpass::store::{Claim, IdempotencyRecord, KeptSecret, SealedDelivery, StoreError};
 
 use super::fixture::*;
 
@@ -98,4 +98,32 @@ async fn a_key_is_remembered_by_itself_once() {
     let again = f.store.remember_idempotency(&record).await;
     assert!(matches!(again, Err(StoreError::Conflict { table: "idempotency" })));
     assert_eq!(f.store.find_idempotency("operator:ann", "k").await.unwrap(), Some(record));
+}
+
+#[tokio::test]
+async fn what_ends_a_credential_is_kept_once_until_it_is_deleted_or_of_no_use() {
+    let f = Fixture::new().await;
+    let (one, other) = (f.story(&agent("builder")), f.story(&agent("reader")));
+    for story in [&one, &other] {
+        f.write(story).await;
+        let kept = KeptSecret { lease: story.lease.id, sealed: "c2VhbGVk".to_owned(), keep_until: START.plus(ttl(60)) };
+        let keep = || {
+            let mut tx = f.store.begin("keep");
+            tx.insert_kept_secret(&kept);
+            tx.commit(f.fact())
+        };
+        keep().await.unwrap();
+        assert!(matches!(keep().await, Err(StoreError::Conflict { table: "kept_secret" })));
+        assert_eq!(f.store.find_kept_secret(story.lease.id).await.unwrap(), Some(kept));
+    }
+    for _ in 0..2 {
+        let mut tx = f.store.begin("end");
+        tx.delete_kept_secret(one.lease.id);
+        tx.commit(f.fact()).await.unwrap();
+    }
+    assert_eq!(f.store.find_kept_secret(one.lease.id).await.unwrap(), None);
+    assert_eq!(f.store.forget(START.plus(ttl(59))).await.unwrap(), 0);
+    assert!(f.store.find_kept_secret(other.lease.id).await.unwrap().is_some());
+    assert_eq!(f.store.forget(START.plus(ttl(60))).await.unwrap(), 1);
+    assert_eq!(f.store.find_kept_secret(other.lease.id).await.unwrap(), None);
 }

@@ -21,7 +21,7 @@ use super::openssh::write_authority;
 pub(super) async fn build(
     (dir, store): (&Path, &str),
     kek: &SecretString,
-    bundle: &BTreeMap<String, String>,
+    (bundle, more): (&BTreeMap<String, String>, &[String]),
     limits: LimitSettings,
     single_use: bool,
     clock: &Arc<ManualClock>,
@@ -61,7 +61,8 @@ pub(super) async fn build(
         "name='api'\nkind='jwt'",
         "name='hosts'\nkind='ssh'\nca_key={file='ssh-ca'}\nkrl_file='hosts.krl'\nhosts_poll_seconds=30",
     ]
-    .iter()
+    .into_iter()
+    .chain(more.iter().map(String::as_str))
     .map(|text| toml::from_str(text).unwrap())
     .collect();
     let server = ResourceServer { id: "release-api".to_owned(), audiences: vec![API_AUDIENCE.to_owned()] };

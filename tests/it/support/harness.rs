@@ -37,13 +37,15 @@ pub(crate) struct Options {
     pub(crate) single_use: bool,
     /// The store's URL; the one of the harness's folder when absent.
     pub(crate) store: Option<String>,
+    /// Backends besides the usual ones, each as TOML.
+    pub(crate) backends: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let generous =
             LimitSettings { address_per_minute: 10_000, issuer_per_minute: 100_000, operator_per_minute: 10_000 };
-        Self { bundle: shipped_bundle(), limits: generous, single_use: false, store: None }
+        Self { bundle: shipped_bundle(), limits: generous, single_use: false, store: None, backends: Vec::new() }
     }
 }
 
@@ -77,9 +79,10 @@ pub(crate) struct Harness {
     pub(crate) sandbox: Arc<SandboxBackend>,
     pub(crate) dir: Arc<tempfile::TempDir>,
     pub(crate) keys: Arc<TestKey>,
-    store: String,
+    pub(crate) store: String,
     kek: SecretString,
     bundle: BTreeMap<String, String>,
+    backends: Vec<String>,
     single_use: bool,
     limits: LimitSettings,
     router: axum::Router,
@@ -119,12 +122,13 @@ impl Harness {
         let kek = SecretString::from(data_encoding::BASE64.encode(&raw));
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(NOW_SECS)));
         let sandbox = Arc::new(SandboxBackend::default());
-        let Options { bundle, limits, single_use, store } = options;
+        let Options { bundle, limits, single_use, store, backends } = options;
         let store = store.unwrap_or_else(|| super::database::url(dir.path()));
-        let broker = build((dir.path(), &store), &kek, &bundle, limits, single_use, &clock, &sandbox).await;
+        let broker =
+            build((dir.path(), &store), &kek, (&bundle, &backends), limits, single_use, &clock, &sandbox).await;
         let router = door(&broker);
         let (dir, keys) = (Arc::new(dir), Arc::new(keys));
-        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, single_use, limits, router }
+        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, single_use, limits, router }
     }
 
     /// Stop, and start again on the same files. The backend outlives it, as a backend does.
@@ -133,7 +137,7 @@ impl Harness {
         self.broker = build(
             (self.dir.path(), &self.store),
             &self.kek,
-            &self.bundle,
+            (&self.bundle, &self.backends),
             self.limits,
             self.single_use,
             &self.clock,
@@ -162,8 +166,9 @@ impl Harness {
         std::fs::copy(self.dir.path().join("jwks.json"), dir.path().join("jwks.json")).unwrap();
         self.restart_after(|folder| super::database::copy(folder, dir.path())).await;
         let store = super::database::url(dir.path());
-        let Self { kek, bundle, clock, sandbox, .. } = self;
-        let broker = build((dir.path(), &store), kek, bundle, self.limits, self.single_use, clock, sandbox).await;
+        let Self { kek, bundle, backends, clock, sandbox, .. } = self;
+        let broker =
+            build((dir.path(), &store), kek, (bundle, backends), self.limits, self.single_use, clock, sandbox).await;
         Self {
             router: door(&broker),
             broker,
@@ -174,6 +179,7 @@ impl Harness {
             keys: Arc::clone(&self.keys),
             kek: self.kek.clone(),
             bundle: self.bundle.clone(),
+            backends: self.backends.clone(),
             single_use: self.single_use,
             limits: self.limits,
         }
@@ -192,7 +198,7 @@ impl Harness {
         let broker = build(
             (self.dir.path(), &self.store),
             &self.kek,
-            &bundle,
+            (&bundle, &self.backends),
             self.limits,
             self.single_use,
             &self.clock,
@@ -209,6 +215,7 @@ impl Harness {
             store: self.store.clone(),
             kek: self.kek.clone(),
             bundle,
+            backends: self.backends.clone(),
             single_use: self.single_use,
             limits: self.limits,
         }
