@@ -13,6 +13,7 @@ use crate::domain::{
     AccessRequest, AccessRequestRecord, Actor, Agent, Decision, Denial, EndCause, EventKind, Grant, GrantRecord,
     GrantState, Outcome, RequestState, Subjects, Task, Terms, Timestamp,
 };
+use crate::minter::MintError;
 use crate::policy::Bundle;
 use crate::store::{Control, Tx};
 use crate::sys::{DeliveryKey, sha256};
@@ -328,6 +329,8 @@ pub(super) fn refuse_or_tell(
     something_else: bool,
 ) -> Result<Option<BrokerError>, BrokerError> {
     match failed {
+        // What has changed stays changed: asking again is no help.
+        Some(error @ BrokerError::Mint(MintError::TargetChanged(_))) if !something_else => Err(error),
         Some(error) if !something_else && !matches!(error, BrokerError::Mint(_)) => Err(error),
         other => Ok(other),
     }

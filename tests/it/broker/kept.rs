@@ -168,7 +168,7 @@ async fn gh_04_while_github_does_not_end_a_token_its_lease_says_so_until_its_nat
 async fn a_token_that_was_lost_before_its_fact_ends_with_its_hour_and_the_lease_says_so() {
     let (mut house, github) = start().await;
     github.fail_next(Call::Mint, Fault::Unheard);
-    assert_eq!(house.open(WIDGET_READ).await.expect(503)["code"], "backend-unavailable");
+    assert_eq!(house.open(WIDGET_READ).await.expect(201)["credentials"], json!([]));
     assert_eq!(github.honoured(), 1, "GitHub made it, and nobody has it");
     house.settle().await;
     let lease = house.leases().await.remove(0);
@@ -206,7 +206,8 @@ async fn a_token_whose_fact_cannot_be_recorded_is_ended_at_once() {
 async fn gh_05_a_repository_that_changed_after_it_was_approved_is_a_problem_of_its_own() {
     let (house, github) = start().await;
     github.rename(WIDGET.0, "acme/widget-two");
-    assert_eq!(house.open(WIDGET_READ).await.expect(409)["code"], "target-changed");
+    let refused = house.open(WIDGET_READ).await.expect(409);
+    assert_eq!((&refused["code"], &refused["agent_action"]), (&json!("target-changed"), &json!("ask_human")));
     assert_eq!((github.ever().len(), github.honoured()), (1, 0));
     let lease = house.leases().await.remove(0);
     assert_eq!(lease["state"], "ended", "nothing is left, and that is known: {lease}");
