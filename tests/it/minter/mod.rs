@@ -2,6 +2,7 @@
 
 pub(crate) mod fake_github;
 mod github;
+mod github_ends;
 mod jwt;
 mod registry;
 mod sandbox;
