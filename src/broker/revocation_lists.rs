@@ -41,7 +41,7 @@ impl PublishedList {
 }
 
 fn refs(over: &[OverRow]) -> Vec<CredentialRef<'_>> {
-    over.iter().map(|row| CredentialRef { handle: &row.handle, native_end: row.native_end }).collect()
+    over.iter().map(|row| CredentialRef { handle: &row.handle, native_end: row.native_end, kept: None }).collect()
 }
 
 /// A list, and when the rows were looked at.

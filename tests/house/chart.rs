@@ -26,7 +26,8 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
 ];
 
 /// The keys that kinds of backends add to a backend's own: kind, its file. Their words are the chart's own.
-const KINDS: &[(&str, &str)] = &[("github", "src/minter/github/mod.rs"), ("jwt", "src/minter/jwt.rs"), ("ssh", "src/minter/ssh/mod.rs")];
+const KINDS: &[(&str, &str)] =
+    &[("github", "src/minter/github/mod.rs"), ("jwt", "src/minter/jwt.rs"), ("ssh", "src/minter/ssh/mod.rs")];
 
 fn schema() -> Value {
     serde_json::from_str(&read("helm/hallpass/values.schema.json")).expect("the chart's schema is JSON")

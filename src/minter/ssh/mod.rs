@@ -177,7 +177,7 @@ impl SshMinter {
         let fingerprint = fingerprint(&certificate);
         let mut values = BTreeMap::from([("certificate", SecretString::from(certificate))]);
         values.extend(private.map(|private| ("private_key", private)));
-        Ok(Minted { kind: "ssh", values, fingerprint })
+        Ok(Minted { kind: "ssh", values, fingerprint, kept: None })
     }
 }
 
