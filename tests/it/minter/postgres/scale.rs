@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hallpass::domain::MintPlan;
-use hallpass::minter::{CredentialRef, Minter};
+use hallpass::minter::{CredentialRef, Inventory, Minter};
 use hallpass::sys::{Clock as _, SteadyClock};
 
 use super::{Shop, end, live, plan_for, psql, reads};
@@ -36,20 +36,31 @@ async fn for_each(minter: &Arc<dyn Minter>, plans: Vec<MintPlan>, also_end: bool
     }
 }
 
+/// Most of the three thousand are copies of one of ours, made by the server itself, which is much faster.
 #[tokio::test(flavor = "multi_thread")]
 async fn pg_09_three_thousand_live_roles_on_one_table_grow_no_access_list() {
+    const COPIES: usize = 2_900;
     let shop = Shop::open_for_load();
     let minter = shop.minter("pg-09");
     let before = shop.sql(LISTS);
-    let plans: Vec<MintPlan> = (0..3_000).map(|_| plan_for(&*minter, &[reads()])).collect();
+    let plans: Vec<MintPlan> = (0..100).map(|_| plan_for(&*minter, &[reads()])).collect();
+    let one = plans[0].handle.clone();
     for_each(&minter, plans, false).await;
+    shop.sql(&format!(
+        "do $$ declare role text; begin for n in 1..{COPIES} loop
+            role := 'jit_' || lpad(n::text, 26, '0');
+            execute format('create role %I login connection limit 10 in role orders_reader', role);
+            execute format('comment on role %I is %L', role, shobj_description('{one}'::regrole, 'pg_authid'));
+        end loop; end $$"
+    ));
     let (plan, minted) = live(&*minter, &[reads()]).await;
     assert_eq!(psql(&minted, "select cents from prices").unwrap(), "100", "the next one works");
     assert_eq!(shop.sql("select count(*) from pg_roles where rolname ~ '^jit_' and rolcanlogin"), "3001");
     assert_eq!(shop.sql(LISTS), before);
-    let hallpass::minter::Inventory::Complete(found) = minter.inventory().await.unwrap() else { panic!("it can list") };
+    let Inventory::Complete(found) = minter.inventory().await.unwrap() else { panic!("it can list") };
     assert_eq!(found.len(), 3_001);
     end(&*minter, &plan).await;
+    assert!(psql(&minted, "select 1").is_err());
 }
 
 /// `cargo test --release --test it -- --ignored --nocapture ten_thousand`.
