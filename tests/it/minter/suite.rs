@@ -156,9 +156,6 @@ async fn a_credential_ends_by_itself(subject: &Subject<'_>) {
 
 /// What is left at the backend of what does not work any more is listed until it has been tidied up.
 async fn tidy_up(minter: &dyn Minter, plan: &MintPlan) {
-    if !minter.needs_cleanup() {
-        return;
-    }
     minter.revoke(CredentialRef::of_plan(plan)).await.expect("ended");
     for _ in 0..2 {
         minter.cleanup(CredentialRef::of_plan(plan)).await.expect("tidied up, and once more");
