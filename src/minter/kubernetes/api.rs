@@ -10,7 +10,7 @@ use url::Url;
 
 use super::super::MintError;
 use crate::domain::Timestamp;
-use crate::sys::{ExposeSecret as _, FetchError, FetchLimits, HttpClient, Incoming, Outgoing, SecretRef};
+use crate::sys::{ExposeSecret as _, FetchError, FetchLimits, HttpClient, Incoming, Outgoing, SecretRef, SecretString};
 
 /// How long the API server may work on one call; less than the 5 s that we wait.
 const SERVER_TIMEOUT: &str = "4s";
@@ -93,9 +93,17 @@ pub(super) struct Api {
     pub(super) http: HttpClient,
     /// Read again for each call, as a projected token is replaced every hour.
     pub(super) token: SecretRef,
+    /// The authorities that its certificate is checked against besides the web's, in PEM.
+    pub(super) ca: Option<String>,
 }
 
 impl Api {
+    /// What a client needs to know of the server besides a token.
+    pub(super) fn reached_by(&self) -> impl Iterator<Item = (&'static str, SecretString)> {
+        let server = ("server", self.base.as_str().trim_end_matches('/').into());
+        std::iter::once(server).chain(self.ca.as_deref().map(|ca| ("server_ca", ca.into())))
+    }
+
     /// Ask.
     ///
     /// # Errors

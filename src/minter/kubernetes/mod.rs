@@ -103,7 +103,7 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     token.read().map_err(|why| wrong(format!("`token`: {why}")))?;
     Ok(Arc::new(KubernetesMinter {
         backend: settings.name.clone(),
-        api: Api { base: read.url.clone(), http, token },
+        api: Api { base: read.url.clone(), http, token, ca: ca.and_then(|pem| String::from_utf8(pem).ok()) },
         marks: Marks {
             deployment: format!("{}.{}", mark(&deps.issuer_url), deps.deployment),
             backend: settings.name.to_string(),
@@ -293,11 +293,12 @@ impl Minter for KubernetesMinter {
                 "the API server gave a token until {expires_at}, longer than the {seconds} s it was asked for"
             )));
         }
-        let values = BTreeMap::from([
+        let mut values = BTreeMap::from([
             ("namespace", SecretString::from(place.namespace)),
             ("expires_at", SecretString::from(expires_at.min(plan.ends_at).to_string())),
             ("token", status.token),
         ]);
+        values.extend(self.api.reached_by());
         let fingerprint = values.get("token").map(|token| fingerprint(crate::sys::ExposeSecret::expose_secret(token)));
         Ok(Minted { kind: "kubernetes_token", values, fingerprint: fingerprint.unwrap_or_default(), kept: None })
     }

@@ -195,6 +195,7 @@ async fn k8s_01_a_secret_with_our_marks_and_a_token_bound_to_it_for_explicit_aud
     assert_eq!(claims["sub"], "system:serviceaccount:agents:deployer");
     assert!(!cluster.kube.accepts(token(&minted), "https://elsewhere.example", T0), "for its audience only");
     assert_eq!((minted.kind, minted.values["namespace"].expose_secret()), ("kubernetes_token", "agents"));
+    assert!(minted.values["server"].expose_secret().starts_with("http"), "what a kubeconfig needs besides the token");
     // The earlier of what was asked for and what the API server gave.
     let expires = minted.values["expires_at"].expose_secret().parse::<jiff::Timestamp>().unwrap();
     assert_eq!(expires.as_millisecond(), (T0.as_secs() + 600) * 1000);
