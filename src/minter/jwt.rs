@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::settings::read_effect;
+use super::settings::{is_loopback, read_effect, sorted};
 use super::{
     BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability,
     Revoked,
 };
 use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Name, Scope, TaskId};
 use crate::sys::keys::{KeyAlgorithm, KeyRing};
-use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, fingerprint, sha256, sorted_json};
+use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, fingerprint, sha256};
 
 /// The `type` of an authorization detail whose catalogue entry names none (RFC 9396 §2).
 const DETAIL_TYPE: &str = "urn:hallpass:scope";
@@ -82,7 +82,7 @@ impl Effect {
 fn is_audience(text: &str) -> bool {
     let Ok(uri) = url::Url::parse(text) else { return false };
     let plain = text.len() <= MAX_TEXT && text.bytes().all(|b| b.is_ascii_graphic());
-    let loopback = matches!(uri.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let loopback = is_loopback(&uri);
     let scheme_ok = match uri.scheme() {
         "https" | "urn" => true,
         "http" => loopback,
@@ -209,11 +209,6 @@ fn summary(order: &MintOrder<'_>, audience: &str, bound: bool) -> Vec<String> {
     lines
 }
 
-/// Our own values always have a canonical form; should one not, the plan is refused and nothing is minted.
-fn canonical(value: &impl Serialize) -> Result<String, MintError> {
-    sorted_json(value).map_err(|error| MintError::Unsupported(format!("no canonical form: {error}")))
-}
-
 impl JwtMinter {
     fn claims<'a>(
         &'a self,
@@ -278,7 +273,7 @@ impl Minter for JwtMinter {
         let key = key.map_err(|error| MintError::Unsupported(format!("the key to bind it to: {error}")))?;
         let thumbprint = key.as_ref().map(PublicJwk::thumbprint);
         let cnf = thumbprint.as_deref().map(|jkt| Confirmation { jkt });
-        let effect = canonical(&Shown {
+        let effect = sorted(&Shown {
             agent: order.agent,
             algorithm: self.settings.algorithm,
             audience: &audience,
@@ -293,7 +288,7 @@ impl Minter for JwtMinter {
         })?;
         // RFC 9449 §5: a token bound to a key of the holder's is of type DPoP.
         let token_type = if thumbprint.is_some() { "DPoP" } else { "Bearer" };
-        let claims = canonical(&self.claims(order, &audience, &details, cnf))?;
+        let claims = sorted(&self.claims(order, &audience, &details, cnf))?;
         Ok(MintPlan {
             backend: self.backend.clone(),
             digest: sha256(&effect),

@@ -1,11 +1,13 @@
 //! What the configuration says of one backend: its name, its kind, and a table that only its kind can read. Unknown keys
 //! are errors there as everywhere.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::MintError;
 use crate::domain::{CatalogueEntry, Name};
+use crate::sys::{canonical_json, sorted_json};
 
 /// One backend as configured.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -38,4 +40,32 @@ impl BackendSettings {
 pub(super) fn read_effect<T: DeserializeOwned>(entry: &CatalogueEntry) -> Result<T, MintError> {
     T::deserialize(&entry.effect)
         .map_err(|error| MintError::Misconfigured(format!("the effect of `{}`: {error}", entry.name)))
+}
+
+/// The canonical form of an effect (RFC 8785). Our own values always have one; should one not, the plan is refused and nothing is
+/// minted.
+///
+/// # Errors
+/// [`MintError::Unsupported`].
+pub(super) fn canonical(effect: &impl Serialize) -> Result<String, MintError> {
+    canonical_json(effect).map_err(without_form)
+}
+
+/// The same of one that is written in canonical order already, see [`sorted_json`].
+///
+/// # Errors
+/// [`MintError::Unsupported`].
+pub(super) fn sorted(effect: &impl Serialize) -> Result<String, MintError> {
+    sorted_json(effect).map_err(without_form)
+}
+
+/// What is wrong when one of our own values cannot be written as JSON.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+pub(super) fn without_form(error: serde_json::Error) -> MintError {
+    MintError::Unsupported(format!("no canonical form: {error}"))
+}
+
+/// Whether a URL is one of this machine, as it is written.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }

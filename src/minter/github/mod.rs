@@ -19,8 +19,9 @@ use super::{
     Revoked,
 };
 use crate::domain::{AgentId, CatalogueEntry, Handle, MintPlan, Name, Scope, Timestamp};
+use crate::minter::settings::{is_loopback, sorted};
 use crate::sys::keys::RsaKey;
-use crate::sys::{Clock, ExposeSecret as _, HttpClient, SecretRef, SecretString, fingerprint, sha256, sorted_json};
+use crate::sys::{Clock, ExposeSecret as _, HttpClient, SecretRef, SecretString, fingerprint, sha256};
 use api::{Answer, Api, As};
 use effect::{Ask, Effect, Level, Repository};
 
@@ -85,7 +86,7 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     if !(1..=128).contains(&client_id.len()) || !client_id.bytes().all(named) || installation_id == 0 {
         return Err(refuse("`client_id` and `installation_id` are those of the App's page on GitHub".to_owned()));
     }
-    let loopback = matches!(api_url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let loopback = is_loopback(&api_url);
     let scheme_fits = api_url.scheme() == "https" || (api_url.scheme() == "http" && allow_private && loopback);
     let plain = api_url.query().is_none() && api_url.fragment().is_none() && api_url.username().is_empty();
     if !scheme_fits || !plain || api_url.password().is_some() {
@@ -241,7 +242,7 @@ impl Minter for GithubMinter {
             return Err(MintError::Unsupported(format!("a GitHub token lives {LIFE_SECS} s; ask for no more")));
         }
         let ask = Ask::of(order)?;
-        let effect = sorted_json(&Shown {
+        let effect = sorted(&Shown {
             agent: order.agent,
             api_url: self.api.base.as_str(),
             app: &self.api.client_id,
@@ -253,8 +254,7 @@ impl Minter for GithubMinter {
             repositories: &ask.repositories,
             scopes: order.scopes.iter().map(|(scope, _)| *scope).collect(),
             ttl_seconds: order.ttl.as_secs(),
-        })
-        .map_err(|error| MintError::Unsupported(format!("no canonical form: {error}")))?;
+        })?;
         let mut summary = ask.summary();
         summary.push(format!(
             "anybody who holds the token can use it; it is ended after {}, and GitHub ends it after {LIFE_SECS} s",

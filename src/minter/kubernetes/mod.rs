@@ -28,7 +28,8 @@ use super::{
     Revocability, Revoked, mark,
 };
 use crate::domain::{CatalogueEntry, Handle, LeaseId, MintPlan, Name, TaskId, Timestamp};
-use crate::sys::{Clock, HttpClient, SecretString, fingerprint, sha256, sorted_json};
+use crate::minter::settings::{sorted, without_form};
+use crate::sys::{Clock, HttpClient, SecretString, fingerprint, sha256};
 
 /// The shortest life that an API server gives a token.
 const MIN_EXPIRATION_SECONDS: u32 = 600;
@@ -228,8 +229,7 @@ impl Minter for KubernetesMinter {
             Account::Own(rules) => (Some(rules), None),
             Account::Shared(account) => (None, Some(account.as_str())),
         };
-        let unwritable = |error: serde_json::Error| MintError::Unsupported(format!("no canonical form: {error}"));
-        let effect = sorted_json(&Shown {
+        let effect = sorted(&Shown {
             account_of_its_own: rules,
             agent: order.agent.as_str(),
             audiences: &target.audiences,
@@ -241,8 +241,7 @@ impl Minter for KubernetesMinter {
             server: self.settings.url.as_str(),
             service_account: account,
             ttl_seconds: order.ttl.as_secs(),
-        })
-        .map_err(unwritable)?;
+        })?;
         let place = Place { namespace: target.namespace.clone(), lease: order.lease, own: rules.is_some() };
         let honoured = self.native_end(order.now, order.now).millis_since(order.now) / 1000;
         let summary = target.summary(order, expiration_seconds, honoured);
@@ -255,7 +254,7 @@ impl Minter for KubernetesMinter {
             handle: place.handle(),
             ends_at: order.ends_at,
             native_end,
-            native: serde_json::to_value(native).map_err(unwritable)?,
+            native: serde_json::to_value(native).map_err(without_form)?,
         })
     }
 

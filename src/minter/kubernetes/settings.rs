@@ -6,6 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::names;
+use crate::minter::settings::is_loopback;
 use crate::sys::SecretRef;
 
 /// An API server remembers for 10 s that it accepted a token, and learns within moments that a Secret is gone.
@@ -41,7 +42,7 @@ impl Settings {
             return Err("its name is a label in the cluster, so it ends with a letter or a digit".to_owned());
         }
         let url = &self.url;
-        let loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        let loopback = is_loopback(url);
         let scheme_fits = url.scheme() == "https" || (url.scheme() == "http" && loopback);
         let bare =
             url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();

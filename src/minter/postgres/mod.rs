@@ -22,7 +22,8 @@ use super::{
     Revocability, Revoked, mark,
 };
 use crate::domain::{CatalogueEntry, Handle, LeaseId, MintPlan, Name};
-use crate::sys::{Clock, Entropy, SecretString, canonical_json, fingerprint, sha256};
+use crate::minter::settings::{canonical, without_form};
+use crate::sys::{Clock, Entropy, SecretString, fingerprint, sha256};
 use effect::{Effect, RoleEffect};
 use quote::Ident;
 use role::{NewRole, Roles};
@@ -157,8 +158,7 @@ impl Minter for PostgresMinter {
         }
         let role = RoleEffect::of(&order.scopes, &self.target)?;
         let scopes: Vec<_> = order.scopes.iter().map(|(scope, _)| *scope).collect();
-        let unwritable = |error| MintError::Unsupported(format!("no canonical form: {error}"));
-        let effect = canonical_json(&json!({
+        let effect = canonical(&json!({
             "agent": order.agent,
             "backend": self.backend,
             "connection_limit": self.target.connection_limit,
@@ -169,8 +169,7 @@ impl Minter for PostgresMinter {
             "scopes": scopes,
             "server": format!("{}:{}", self.target.host, self.target.port),
             "ttl_seconds": order.ttl.as_secs(),
-        }))
-        .map_err(unwritable)?;
+        }))?;
         let summary = self.summary(order, &role);
         let native = Native {
             role,
@@ -186,7 +185,7 @@ impl Minter for PostgresMinter {
             handle: Handle::new(role_of(order.lease)),
             ends_at: order.ends_at,
             native_end: order.ends_at,
-            native: serde_json::to_value(native).map_err(unwritable)?,
+            native: serde_json::to_value(native).map_err(without_form)?,
         })
     }
 

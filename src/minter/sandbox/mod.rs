@@ -15,13 +15,13 @@ pub use fault::{Fault, SandboxCall};
 pub use held::HeldAnswer;
 use held::Late;
 
-use super::settings::read_effect;
+use super::settings::{canonical, read_effect};
 use super::{
     BackendSettings, CredentialRef, Found, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe,
     Revocability, Revoked, mark,
 };
 use crate::domain::{CatalogueEntry, Digest, Handle, MintPlan, Name, Scope, Timestamp};
-use crate::sys::{Clock, Entropy, ExposeSecret as _, SecretString, canonical_json, fingerprint, sha256};
+use crate::sys::{Clock, Entropy, ExposeSecret as _, SecretString, fingerprint, sha256};
 
 /// A credential the sandbox honours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,15 +280,14 @@ impl Minter for SandboxMinter {
         }
         let bucket = bucket.ok_or_else(|| MintError::Unsupported("no scopes".to_owned()))?;
         let scopes: Vec<&Scope> = order.scopes.iter().map(|(scope, _)| *scope).collect();
-        let effect = canonical_json(&json!({
+        let effect = canonical(&json!({
             "backend": self.backend,
             "kind": self.kind(),
             "bucket": bucket,
             "agent": order.agent,
             "scopes": scopes,
             "ttl_seconds": order.ttl.as_secs(),
-        }))
-        .map_err(|error| MintError::Unsupported(format!("no canonical form: {error}")))?;
+        }))?;
         Ok(MintPlan {
             backend: self.backend.clone(),
             digest: sha256(&effect),

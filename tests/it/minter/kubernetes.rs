@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hallpass::domain::{CatalogueEntry, MintPlan, Scope, Timestamp, Ttl};
-use hallpass::minter::{CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, Probe, Revoked};
+use hallpass::minter::{CredentialRef, Inventory, MintError, Minted, Minter, Probe, Revoked};
 use hallpass::sys::{Clock as _, ExposeSecret as _};
 use serde_json::{Value, json};
 
 use super::kube::{API, Call, Fault, Kube};
-use super::{T0, World, agent, lease, order, scope, suite};
+use super::{T0, World, lease, plan_of, scope, suite};
 
 pub(super) const NAME: &str = "jit-01m3250vz7040g2081040g2081";
 
@@ -84,17 +84,6 @@ pub(super) fn own() -> Vec<(Scope, CatalogueEntry)> {
 
 pub(super) fn token(minted: &Minted) -> &str {
     minted.values["token"].expose_secret()
-}
-
-pub(super) fn plan_of(
-    minter: &dyn Minter,
-    scopes: &[(Scope, CatalogueEntry)],
-    change: impl FnOnce(&mut MintOrder<'_>),
-) -> MintPlan {
-    let agent = agent();
-    let mut order = order(&agent, scopes);
-    change(&mut order);
-    minter.plan(&order).unwrap()
 }
 
 pub(super) async fn revoke(minter: &dyn Minter, plan: &MintPlan) -> Result<Revoked, MintError> {

@@ -8,8 +8,8 @@ use hallpass::sys::Clock as _;
 use serde_json::{Value, json};
 
 use super::kube::{API, Fault, Kube};
-use super::kubernetes::{Cluster, NAME, lines, own, plan_of, probe, revoke, rule, shared, token};
-use super::{T0, World, agent, lease, order, scope};
+use super::kubernetes::{Cluster, NAME, lines, own, probe, revoke, rule, shared, token};
+use super::{T0, World, agent, lease, order, plan_of, scope};
 
 #[tokio::test]
 async fn an_account_of_its_own_may_nothing_until_it_is_activated_and_then_only_what_was_ordered() {

@@ -6,8 +6,8 @@ use hallpass::sys::Clock as _;
 use serde_json::json;
 
 use super::kube::{API, Fault};
-use super::kubernetes::{Cluster, NAME, plan_of, probe, revoke, rule, shared, token};
-use super::{T0, World, agent, lease, order, scope};
+use super::kubernetes::{Cluster, NAME, probe, revoke, rule, shared, token};
+use super::{T0, World, agent, lease, order, plan_of, scope};
 
 async fn minted(cluster: &Cluster, minter: &dyn Minter) -> (MintPlan, String) {
     let plan = plan_of(minter, &shared(), |_| ());

@@ -17,7 +17,7 @@ mod suite;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hallpass::domain::{AgentId, CatalogueEntry, LeaseId, Name, ParamType, Scope, TaskId, Timestamp, Ttl};
+use hallpass::domain::{AgentId, CatalogueEntry, LeaseId, MintPlan, Name, ParamType, Scope, TaskId, Timestamp, Ttl};
 use hallpass::minter::{BackendSettings, MintOrder, Minter, MinterDeps, Minters, SandboxBackend};
 use hallpass::sys::keys::{KeyAlgorithm, KeyRing, KeyTimes, SigningKey};
 use hallpass::sys::{ManualClock, SeededEntropy};
@@ -101,4 +101,16 @@ fn order<'a>(agent: &'a AgentId, scopes: &'a [(Scope, CatalogueEntry)]) -> MintO
 
 fn agent() -> AgentId {
     "release-bot".parse().unwrap()
+}
+
+/// The plan of an order for these scopes, after a change to it.
+fn plan_of(
+    minter: &dyn Minter,
+    scopes: &[(Scope, CatalogueEntry)],
+    change: impl FnOnce(&mut MintOrder<'_>),
+) -> MintPlan {
+    let agent = agent();
+    let mut order = order(&agent, scopes);
+    change(&mut order);
+    minter.plan(&order).unwrap()
 }

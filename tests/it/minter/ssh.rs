@@ -9,7 +9,7 @@ use hallpass::sys::{ExposeSecret as _, PublicJwk};
 use serde_json::json;
 use ssh_key::{Certificate, HashAlg, PublicKey};
 
-use super::{T0, World, agent, lease, order, scope, suite};
+use super::{T0, World, agent, lease, order, plan_of, scope, suite};
 use crate::support::openssh::{describe, is_revoked, make_key, ssh_keygen, write_private};
 
 const SETTINGS: &str = "name = 'hosts'\nkind = 'ssh'\nca_key = { file = 'ca' }\nhosts_poll_seconds = 30";
@@ -58,17 +58,6 @@ fn scopes() -> Vec<(Scope, CatalogueEntry)> {
 
 fn shell() -> (Scope, CatalogueEntry) {
     scope("hosts:web:shell", json!({ "principals": ["deploy"] }))
-}
-
-fn plan_of(
-    minter: &dyn Minter,
-    scopes: &[(Scope, CatalogueEntry)],
-    change: impl FnOnce(&mut MintOrder<'_>),
-) -> MintPlan {
-    let agent = agent();
-    let mut order = order(&agent, scopes);
-    change(&mut order);
-    minter.plan(&order).unwrap()
 }
 
 fn certificate(minted: &Minted) -> &str {
