@@ -98,7 +98,7 @@ impl House {
             "\n[[backends]]\nname = \"sandbox\"\nkind = \"sandbox\"\ndebris = true\nurl = \"http://{}/\"\n\n[intervals]\nending_seconds = 1\n",
             outside.address
         );
-        let store = database::is_postgres().then(|| postgres::shared().url(&format!("crash {}", outside.address)));
+        let store = database::is_postgres().then(|| postgres::shared().fresh_url());
         let stage = Stage::with(store, 1, &more, true);
         let owners = BTreeMap::from([(AGENT.to_owned(), "maya".to_owned())]);
         Self { stage, outside, seen: Observations { owners, ..Observations::default() }, minter }

@@ -34,7 +34,7 @@ async fn first_lease(stage: &Stage) -> Value {
 async fn a_crash_between_mint_and_fact_keeps_nothing_and_the_lease_ends_natively() {
     let github = FakeGithub::start(Arc::new(SystemClock)).await;
     let more = format!("\n[[backends]]\n{}\n[intervals]\nending_seconds = 1\n", github.settings("gh"));
-    let store = database::is_postgres().then(|| postgres::shared().url(&format!("kept {}", github.address)));
+    let store = database::is_postgres().then(|| postgres::shared().fresh_url());
     let stage = Stage::with(store, 1, &more, false);
     let policies = stage.folder.path().join("policies");
     let (id, name) = WIDGET;

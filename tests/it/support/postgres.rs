@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -173,6 +174,13 @@ impl Server {
     /// The same, reached through another port.
     pub(crate) fn url_by(&self, purpose: &str, port: u16) -> String {
         format!("postgres://hallpass@127.0.0.1:{port}/{}?sslmode=disable", self.database(purpose))
+    }
+
+    /// The URL of a database nobody has used. Two tests may be handed the same port one after the other: a name made of one is
+    /// no name of its own.
+    pub(crate) fn fresh_url(&self) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        self.url(&format!("fresh {}", NEXT.fetch_add(1, Ordering::Relaxed)))
     }
 
     fn database(&self, purpose: &str) -> String {
