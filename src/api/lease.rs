@@ -25,6 +25,10 @@ pub struct LeaseView {
     pub scopes: Vec<String>,
     /// `minting`, `live`, `ending` or `ended`.
     pub state: String,
+    /// What is known of its end, if it was to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub closure: Option<LeaseClosure>,
     /// Why it ends or ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -82,6 +86,18 @@ pub struct RevokeAsk {
 }
 
 crate::domain::words! {
+    /// What is known of the end of one lease.
+    LeaseClosure as "closure of a lease" {
+        /// Its backend was seen not to honour it, or honours it no more by what it told us.
+        Closed = "closed",
+        /// Its backend cannot end it at once; it ends by a stated time.
+        EndsBy = "ends_by",
+        /// It may still work, and ending it is tried on.
+        Unknown = "unknown",
+    }
+}
+
+crate::domain::words! {
     /// What is known of everything that should have ended.
     ClosureWord as "closure" {
         /// Nothing works any more.
@@ -110,4 +126,9 @@ pub struct Closure {
     pub leases: Vec<LeaseView>,
     /// How many leases there are in all.
     pub total: u64,
+    /// The same as a signed statement, for whoever was not there: a compact JWS (RFC 7515) of type `hallpass-closure+jwt` with
+    /// `iss`, `iat`, `sub` (what was ended), `cause`, `closure`, `total` and `leases` of `id`, `backend`, `closure`, `proof` and
+    /// `ends_by`, by a key of `/.well-known/jwks.json`. It says what was known at `iat`; ask again for what is known later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }

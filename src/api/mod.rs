@@ -7,7 +7,7 @@ pub mod operator;
 pub mod problem;
 pub mod task;
 
-pub use lease::{Closure, ClosureWord, LeaseView, RevocationTarget, RevokeAsk};
+pub use lease::{Closure, ClosureWord, LeaseClosure, LeaseView, RevocationTarget, RevokeAsk};
 pub use operator::{
     AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestView, RequestsPage,
     ScopeView, ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, VerdictAnswer, VerdictAsk,

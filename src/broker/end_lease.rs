@@ -8,8 +8,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::bulkhead::{Call, in_time};
+use super::closure::{count_closure, doubt, note_ended, note_ends_by};
 use super::facts::{Record, about_lease};
 use super::{Broker, BrokerError};
+use crate::api::LeaseClosure;
 use crate::domain::{Actor, EndCause, EventKind, Lease, LeaseState, Refusal, Timestamp};
 use crate::minter::{CredentialRef, MintError, Minter, Probe, Revoked};
 use crate::store::{StoreError, Tx};
@@ -239,8 +241,11 @@ impl Broker {
         let cleanup = self.minters.find(&lease.backend).filter(|minter| minter.needs_cleanup());
         if !settled || (!known && cleanup.is_some()) {
             // Seen again before it is settled: on record is what was seen first.
-            let kind = EventKind::LeaseDisabled;
-            record.note(kind, about_lease(lease), [("proof", proof.into())]);
+            let known_as = [("closure", LeaseClosure::Closed.as_str().into()), ("proof", proof.into())];
+            record.note(EventKind::LeaseDisabled, about_lease(lease), known_as);
+            if !known {
+                count_closure(lease, LeaseClosure::Closed, now);
+            }
             let disabled = lease.clone().disabled(now)?;
             return Ok(if settled { disabled.held(now.plus_millis(HOLD_MILLIS)) } else { disabled });
         }
@@ -269,8 +274,11 @@ impl Broker {
         record.note(
             EventKind::LeaseDelayed,
             about_lease(&lease),
-            [("what", what.into()), ("why", error.to_string().into())],
+            [("closure", doubt(&lease, now).as_str().into()), ("what", what.into()), ("why", error.to_string().into())],
         );
+        if !lease.is_disabled() {
+            count_closure(&lease, LeaseClosure::Unknown, now);
+        }
         let known = lease.is_irrevocable();
         let after = lease.try_again(None, self.spread(), now)?;
         if after.is_irrevocable() && !known {
@@ -359,19 +367,4 @@ pub(super) async fn end_offline(minter: &dyn Minter, ending: Lease, now: Timesta
         }
     };
     after.unwrap_or(before)
-}
-
-pub(super) fn note_ended(
-    lease: Lease,
-    proof: String,
-    now: Timestamp,
-    record: &mut Record<'_>,
-) -> Result<Lease, Refusal> {
-    record.note(EventKind::LeaseEnded, about_lease(&lease), [("proof", proof.as_str().into())]);
-    lease.ended(proof, now)
-}
-
-fn note_ends_by(lease: Lease, by: Timestamp, now: Timestamp, record: &mut Record<'_>) -> Result<Lease, Refusal> {
-    record.note(EventKind::LeaseDelayed, about_lease(&lease), [("ends_by", by.to_string().into())]);
-    lease.try_again(Some(by), 1000, now)
 }

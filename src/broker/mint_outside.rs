@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulkhead::{MintPermit, in_time};
-use super::end_lease::{Revocation, Telling, note_ended};
+use super::closure::note_ended;
+use super::end_lease::{Revocation, Telling};
 use super::facts::{Record, about_lease};
 use super::kept::nothing_made;
 use super::mint::{Begun, Ready, note_minted};

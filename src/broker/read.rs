@@ -141,6 +141,12 @@ impl Broker {
     }
 
     async fn look_at_task(&self, caller: &Caller, id: TaskId) -> Result<TaskAnswer, BrokerError> {
+        let task = self.readable_task(caller, id).await?;
+        self.answer_stored(&task).await
+    }
+
+    /// A task that the caller may know of.
+    pub(super) async fn readable_task(&self, caller: &Caller, id: TaskId) -> Result<Task, BrokerError> {
         let task = self.store.find_task(id).await?.ok_or(BrokerError::NotFound("task"))?;
         match caller {
             Caller::Agent(agent) if agent.agent == task.agent => {}
@@ -149,7 +155,7 @@ impl Broker {
                 self.may(person, OperatorAction::Read, Some(&task.agent)).map_err(|_| BrokerError::NotFound("task"))?;
             }
         }
-        self.answer_stored(&task).await
+        Ok(task)
     }
 
     /// A request and its task by the request's written id.

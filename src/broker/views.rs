@@ -23,6 +23,7 @@ impl From<&Lease> for LeaseView {
             backend: lease.backend.to_string(),
             scopes: lease.scopes.iter().map(ToString::to_string).collect(),
             state: lease.state.as_str().to_owned(),
+            closure: None,
             cause,
             proof,
             ends_by,

@@ -85,6 +85,11 @@ pub(crate) enum TaskCommand {
         /// The task's id
         task: String,
     },
+    /// Show what is known by now of the end of what a task held
+    Closure {
+        /// The task's id
+        task: String,
+    },
 }
 
 /// Run it.
@@ -103,6 +108,7 @@ pub(crate) async fn run(command: TaskCommand, session: &Session) -> Outcome {
         }
         TaskCommand::Complete { task } => closure(&client.complete(&task).await?, session.output),
         TaskCommand::Cancel { task } => closure(&client.cancel(&task).await?, session.output),
+        TaskCommand::Closure { task } => closure(&client.closure(&task).await?, session.output),
     }
 }
 
@@ -198,7 +204,8 @@ pub(crate) fn closure(closure: &Closure, format: Format) -> Outcome {
             (None, Some(by)) => format!("ends by {by}"),
             (None, None) => "being ended".to_owned(),
         };
-        lines.push(("lease", format!("{} {} {known}", lease.id, lease.state)));
+        let closure = lease.closure.map_or_else(|| lease.state.clone(), |known| known.to_string());
+        lines.push(("lease", format!("{} {closure} {known}", lease.id)));
     }
     output::one(closure, &closure.id, format, &lines)?;
     Ok(0)

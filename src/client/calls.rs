@@ -131,6 +131,14 @@ impl Client {
         self.post(&format!("v1/tasks/{}/cancel", segment(task)?), NO_BODY, None).await
     }
 
+    /// `GET /v1/tasks/{id}/closure`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn closure(&self, task: &str) -> Result<Closure, ClientError> {
+        self.get(&format!("v1/tasks/{}/closure", segment(task)?), &[]).await
+    }
+
     /// `GET /v1/scopes`.
     ///
     /// # Errors

@@ -96,6 +96,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(tasks::heartbeat))
         .routes(routes!(tasks::complete))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::closure))
         .routes(routes!(requests::list))
         .routes(routes!(requests::read))
         .routes(routes!(requests::decide))

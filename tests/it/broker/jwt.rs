@@ -8,7 +8,7 @@ use super::{API_READ, text};
 use crate::support::harness::{API_AUDIENCE, Harness, PUBLIC_URL};
 
 /// A part of a compact token: 0 is the header, 1 the claims.
-fn part(token: &str, index: usize) -> Value {
+pub(super) fn part(token: &str, index: usize) -> Value {
     serde_json::from_slice(&BASE64URL_NOPAD.decode(token.split('.').nth(index).unwrap().as_bytes()).unwrap()).unwrap()
 }
 
@@ -21,8 +21,8 @@ async fn kids(house: &Harness) -> Vec<String> {
     jwks(house).await.iter().map(|key| text(&key["kid"])).collect()
 }
 
-/// Whether a resource server that has the JWK set verifies this token: its signature, not its time.
-async fn verifies(house: &Harness, token: &str) -> bool {
+/// Whether whoever has the JWK set verifies this token: its signature, not its time.
+pub(super) async fn verifies(house: &Harness, token: &str) -> bool {
     let kid = part(token, 0)["kid"].clone();
     let Some(key) = jwks(house).await.into_iter().find(|key| key["kid"] == kid) else { return false };
     let jwk = josekit::jwk::Jwk::from_bytes(key.to_string()).unwrap();
