@@ -153,6 +153,8 @@ problems! {
     NotFound = "not-found", 404, Stop, "There is no such thing";
     /// The path exists, the method does not.
     MethodNotAllowed = "method-not-allowed", 405, Stop, "This path does not take this method";
+    /// A standard has it, and the broker does not.
+    NotImplemented = "not-implemented", 501, Stop, "The broker does not offer this";
     /// The body is not JSON.
     UnsupportedMediaType = "unsupported-media-type", 415, Stop, "The body is not application/json in UTF-8";
     /// The body is too large.

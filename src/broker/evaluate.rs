@@ -170,6 +170,7 @@ impl Broker {
         lease: LeaseId,
         ends_at: Timestamp,
     ) -> Result<MintPlan, BrokerError> {
+        let minter = self.minter(backend)?;
         let order = MintOrder {
             lease,
             task: asking.task.id,
@@ -180,8 +181,9 @@ impl Broker {
             now: asking.now,
             ends_at,
             confirmation_key: asking.confirmation_key,
+            status: minter.has_status_lists().then(|| self.status_places.next()),
         };
-        Ok(self.minter(backend)?.plan(&order)?)
+        Ok(minter.plan(&order)?)
     }
 
     /// Ask policy again about a request that was asked before, as things stand now: catalogue and ceilings may be others since.

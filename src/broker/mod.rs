@@ -34,6 +34,7 @@ mod revocation_lists;
 mod revoke;
 mod sealed;
 mod signals;
+mod status_lists;
 mod sweep;
 mod sweep_leases;
 mod views;
@@ -48,7 +49,7 @@ use arc_swap::ArcSwap;
 
 use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
 use crate::identity::Verifiers;
-use crate::minter::Minters;
+use crate::minter::{Minters, StatusPlaces};
 use crate::policy::PolicyEngine;
 use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
@@ -136,6 +137,8 @@ pub struct Inner {
     suspended: Mutex<sweep::Suspended>,
     bulkheads: bulkhead::Bulkheads,
     lists: revocation_lists::Lists,
+    status_places: StatusPlaces,
+    status_lists: status_lists::StatusLists,
     replica: String,
     catching_up: AtomicBool,
 }
@@ -164,6 +167,8 @@ impl Broker {
             replica: data_encoding::HEXLOWER.encode(&replica),
             bulkheads: bulkhead::Bulkheads::new(&parts.minters),
             lists: revocation_lists::Lists::new(&parts.minters, parts.clock.now()),
+            status_places: StatusPlaces::new(Arc::clone(&parts.entropy)),
+            status_lists: status_lists::StatusLists::new(&parts.minters),
             ids: Ids::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             limits: limits::Limits::new(parts.limits, Arc::clone(&parts.clock)),
             clock: parts.clock,

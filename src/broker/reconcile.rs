@@ -87,7 +87,8 @@ impl Broker {
         orphan: &Found,
     ) -> Result<bool, BrokerError> {
         let Some(_turn) = self.bulkheads.of(backend).ending().await else { return Ok(false) };
-        let credential = CredentialRef { handle: &orphan.handle, native_end: self.clock.now(), kept: None };
+        let credential =
+            CredentialRef { handle: &orphan.handle, native_end: self.clock.now(), kept: None, ending_since: None };
         let outcome = self.make_gone(minter, credential).await;
         self.note_call(backend, Call::End, &outcome).await;
         let tidied = match &outcome {

@@ -35,13 +35,20 @@ pub struct PublishedList {
 }
 
 impl PublishedList {
+    /// A list that is made anew for each look at the rows.
+    pub(super) fn new(list: RevocationList, now: Timestamp) -> Self {
+        Self { tag: sha256(&list.bytes).to_string(), list, over: Vec::new(), made_at: now }
+    }
+
     fn over(&self) -> Vec<CredentialRef<'_>> {
         refs(&self.over)
     }
 }
 
-fn refs(over: &[OverRow]) -> Vec<CredentialRef<'_>> {
-    over.iter().map(|row| CredentialRef { handle: &row.handle, native_end: row.native_end, kept: None }).collect()
+pub(super) fn refs(over: &[OverRow]) -> Vec<CredentialRef<'_>> {
+    over.iter()
+        .map(|row| CredentialRef { handle: &row.handle, native_end: row.native_end, kept: None, ending_since: None })
+        .collect()
 }
 
 /// A list, and when the rows were looked at.
@@ -83,14 +90,14 @@ impl Broker {
             Some((_, list)) if list.over == over && younger(list.made_at, MAKE_ANEW_MILLIS) => Arc::clone(list),
             Some(_) | None => {
                 let list = minter.revocation_list(&refs(&over), now).ok_or_else(missing)?;
-                Arc::new(PublishedList { tag: sha256(&list.bytes).to_string(), list, over, made_at: now })
+                Arc::new(PublishedList { over, ..PublishedList::new(list, now) })
             }
         };
         *kept = Some((now, Arc::clone(&list)));
         Ok(list)
     }
 
-    async fn rows_over(&self, backend: &Name, now: Timestamp) -> Result<Vec<OverRow>, BrokerError> {
+    pub(super) async fn rows_over(&self, backend: &Name, now: Timestamp) -> Result<Vec<OverRow>, BrokerError> {
         let mut over = Vec::new();
         let mut after = (now.plus_millis(-SLOW_CLOCKS_MILLIS), None);
         loop {

@@ -2,6 +2,7 @@
 //! nothing.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::{Exit, Failure, Outcome};
@@ -13,11 +14,11 @@ use crate::app::telemetry::escape;
 use crate::app::wiring;
 use crate::domain::{CatalogueEntry, Scope};
 use crate::identity::IssuerState;
-use crate::minter::{MintOrder, Minters};
+use crate::minter::{MintOrder, Minters, StatusPlaces};
 use crate::policy::Bundle;
 use crate::store::{Store, StoreSettings};
 use crate::sys::keys::Kek;
-use crate::sys::{Clock, SystemClock};
+use crate::sys::{Clock, SystemClock, SystemEntropy};
 
 /// No machine's clock may stand before this: the year in which this was written, as milliseconds.
 const NOT_BEFORE_MILLIS: i64 = 1_767_225_600_000;
@@ -223,6 +224,7 @@ fn plan(bundle: &Bundle, minter: &dyn crate::minter::Minter, entry: &CatalogueEn
         now,
         ends_at: now.plus(entry.max_ttl),
         confirmation_key: None,
+        status: Some(StatusPlaces::new(Arc::new(SystemEntropy::default())).next()),
     };
     minter.plan(&order).map(|_| ()).map_err(|error| why(&error))
 }

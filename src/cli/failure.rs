@@ -57,6 +57,7 @@ impl Exit {
             | P::IdempotencyConflict
             | P::InProgress
             | P::KillSwitchActive
+            | P::NotImplemented
             | P::StorageUnavailable
             | P::ClockUnsure
             | P::StoreRestored

@@ -87,10 +87,27 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(id)) if id.len() <= MAX_PATH_ID_BYTES && id.bytes().all(|b| b.is_ascii_graphic()) => Ok(Self(id)),
+            Ok(Path(id)) if is_id(&id) => Ok(Self(id)),
             Ok(_) | Err(_) => Err(Refusal::not_found()),
         }
     }
+}
+
+/// Two of them: of a thing, and of one of its own.
+pub(super) struct PathIds(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathIds {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::<(String, String)>::from_request_parts(parts, state).await {
+            Ok(Path((of, own))) if is_id(&of) && is_id(&own) => Ok(Self(of, own)),
+            Ok(_) | Err(_) => Err(Refusal::not_found()),
+        }
+    }
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() <= MAX_PATH_ID_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]

@@ -112,6 +112,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::events))
         .routes(routes!(introspect::introspect))
         .routes(routes!(lists::krl))
+        .routes(routes!(lists::status_list))
         .routes(routes!(health::jwks))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -222,13 +222,13 @@ pub(super) async fn cancel(
 /// Read what is known of a task's end
 ///
 /// The closure as it is now, which may be better than the one that ending the task was answered with: `unknown` becomes `closed`
-/// when the backend obeys. Signed, for whoever keeps it. For the agent whose task it is and for people who may read it.
+/// when the backend obeys. Signed, for whoever keeps it. For the agent whose task it is and for people who may read it. An open task has none.
 #[utoipa::path(get, path = "/v1/tasks/{id}/closure", operation_id = "read_closure", tag = "tasks",
     security(("agentToken" = []), ("operatorToken" = [])),
     params(("id" = String, Path, description = "The task's id")),
     responses(
         (status = 200, description = "What is known of everything that ended", body = Closure),
-        (status = 404, description = "not-found, also while the task is open"),
+        (status = 404, description = "not-found"),
     ))]
 pub(super) async fn closure(
     State(state): Shared,

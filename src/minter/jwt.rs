@@ -7,19 +7,22 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::settings::{is_loopback, read_effect, sorted};
+use super::status_list::StatusLists;
 use super::{
     BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability,
-    Revoked,
+    RevocationList, Revoked, StatusPlace,
 };
-use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Name, Scope, TaskId};
+use crate::domain::{AgentId, CatalogueEntry, Handle, LeaseId, MintPlan, Name, Scope, TaskId, Timestamp};
 use crate::sys::keys::{KeyAlgorithm, KeyRing};
 use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, fingerprint, sha256};
 
 /// The `type` of an authorization detail whose catalogue entry names none (RFC 9396 §2).
 const DETAIL_TYPE: &str = "urn:hallpass:scope";
+/// For how long verifiers may be told to keep a status list.
+const STATUS_LIST_SECONDS: std::ops::RangeInclusive<u32> = 5..=3_600;
 /// The longest audience or type, in bytes.
 const MAX_TEXT: usize = 512;
 
@@ -30,6 +33,8 @@ enum Verifiers {
     /// They ask our introspection endpoint for each token.
     #[default]
     Introspect,
+    /// They check the signature and a Token Status List that they fetch from us.
+    StatusList,
     /// They check the signature alone.
     Offline,
 }
@@ -41,6 +46,13 @@ struct Settings {
     algorithm: KeyAlgorithm,
     #[serde(default)]
     verifiers: Verifiers,
+    /// For how long verifiers may keep a status list.
+    #[serde(default = "half_a_minute")]
+    status_list_seconds: u32,
+}
+
+const fn half_a_minute() -> u32 {
+    30
 }
 
 const fn es256() -> KeyAlgorithm {
@@ -123,6 +135,8 @@ struct Shown<'a> {
     issuer: &'a str,
     kind: &'a str,
     scopes: Vec<&'a Scope>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_list_seconds: Option<u32>,
     ttl_seconds: u32,
     verifiers: Verifiers,
 }
@@ -141,6 +155,8 @@ struct Claims<'a> {
     iss: &'a str,
     jti: LeaseId,
     scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
     sub: String,
     task: TaskId,
 }
@@ -164,9 +180,14 @@ struct JwtMinter {
 }
 
 pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc<dyn Minter>, MintError> {
+    let own: Settings = settings.read()?;
+    if !STATUS_LIST_SECONDS.contains(&own.status_list_seconds) {
+        let why = format!("backend `{}`: `status_list_seconds` is 5 to 3600", settings.name);
+        return Err(MintError::Misconfigured(why));
+    }
     Ok(Arc::new(JwtMinter {
         backend: settings.name.clone(),
-        settings: settings.read()?,
+        settings: own,
         issuer: deps.issuer_url.clone(),
         keyring: Arc::clone(&deps.keyring),
         clock: Arc::clone(&deps.clock),
@@ -210,12 +231,18 @@ fn summary(order: &MintOrder<'_>, audience: &str, bound: bool) -> Vec<String> {
 }
 
 impl JwtMinter {
+    fn lists(&self) -> StatusLists<'_> {
+        let seconds = self.settings.status_list_seconds;
+        StatusLists { issuer: &self.issuer, backend: &self.backend, seconds }
+    }
+
     fn claims<'a>(
         &'a self,
         order: &MintOrder<'a>,
         audience: &'a str,
         details: &'a [Detail<'a>],
         cnf: Option<Confirmation<'a>>,
+        status: Option<&StatusPlace>,
     ) -> Claims<'a> {
         let scope: Vec<String> = order.scopes.iter().map(|(scope, _)| scope.to_token()).collect();
         Claims {
@@ -228,6 +255,8 @@ impl JwtMinter {
             iss: &self.issuer,
             jti: order.lease,
             scope: scope.join(" "),
+            status: status
+                .map(|place| json!({ "status_list": { "idx": place.index, "uri": self.lists().uri(&place.list) } })),
             sub: format!("agent:{}", order.agent),
             task: order.task,
         }
@@ -253,6 +282,10 @@ impl Minter for JwtMinter {
             Verifiers::Introspect => {
                 Revocability { how: "introspection answers inactive at once", strength: "immediate" }
             }
+            Verifiers::StatusList => Revocability {
+                how: "verifiers fetch a status list and refuse it once they have the next one",
+                strength: "within_seconds",
+            },
             Verifiers::Offline => Revocability {
                 how: "verifiers check the signature alone and honour it until its exp",
                 strength: "at_native_end",
@@ -283,18 +316,23 @@ impl Minter for JwtMinter {
             issuer: &self.issuer,
             kind: self.kind(),
             scopes: order.scopes.iter().map(|(scope, _)| *scope).collect(),
+            status_list_seconds: self.has_status_lists().then_some(self.settings.status_list_seconds),
             ttl_seconds: order.ttl.as_secs(),
             verifiers: self.settings.verifiers,
         })?;
         // RFC 9449 §5: a token bound to a key of the holder's is of type DPoP.
         let token_type = if thumbprint.is_some() { "DPoP" } else { "Bearer" };
-        let claims = sorted(&self.claims(order, &audience, &details, cnf))?;
+        let status = order.status.as_ref().filter(|_| self.has_status_lists());
+        if self.has_status_lists() && status.is_none() {
+            return Err(MintError::Unsupported("it was given no place in a status list".to_owned()));
+        }
+        let claims = sorted(&self.claims(order, &audience, &details, cnf, status))?;
         Ok(MintPlan {
             backend: self.backend.clone(),
             digest: sha256(&effect),
             effect,
             summary: summary(order, &audience, thumbprint.is_some()),
-            handle: Handle::new(order.lease.to_string()),
+            handle: status.map_or_else(|| Handle::new(order.lease.to_string()), |place| place.handle(order.lease)),
             ends_at: order.ends_at,
             native_end: order.ends_at,
             native: json!({ "algorithm": self.settings.algorithm, "token_type": token_type, "claims": claims }),
@@ -320,8 +358,19 @@ impl Minter for JwtMinter {
             Verifiers::Introspect => {
                 Revoked::Gone("introspection, which its verifiers ask, answers inactive".to_owned())
             }
+            Verifiers::StatusList => self.lists().until_listed(&credential, self.clock.now()),
             Verifiers::Offline => Revoked::EndsBy(credential.native_end),
         })
+    }
+
+    fn has_status_lists(&self) -> bool {
+        self.settings.verifiers == Verifiers::StatusList
+    }
+
+    fn status_list(&self, list: &str, over: &[CredentialRef<'_>], now: Timestamp) -> Result<RevocationList, MintError> {
+        let key = self.keyring.signing_key(self.settings.algorithm, now);
+        let key = key.ok_or_else(|| MintError::Unavailable("no key may sign a status list now".to_owned()))?;
+        self.lists().signed(list, over, now, &key)
     }
 
     /// There is nobody to ask: who honours the token is its verifiers' affair, and introspection answers from the lease

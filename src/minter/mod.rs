@@ -11,18 +11,22 @@ mod sandbox;
 mod sandbox_outside;
 mod settings;
 mod ssh;
+mod status_list;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::domain::{AgentId, CatalogueEntry, Handle, Lease, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
+use crate::domain::{
+    AgentId, CatalogueEntry, Handle, Lease, LeaseId, LeaseState, MintPlan, Scope, TaskId, Timestamp, Ttl,
+};
 use crate::sys::keys::KeyAlgorithm;
 use crate::sys::{SecretString, sha256};
 
 pub use registry::{Builder, KINDS, MinterDeps, Minters};
 pub use sandbox::{Fault, HeldAnswer, Honoured, SandboxBackend, SandboxCall};
 pub use settings::BackendSettings;
+pub use status_list::{StatusPlace, StatusPlaces};
 
 /// What a minter is asked to make: scopes with their catalogue entries, for one lease.
 #[derive(Debug, Clone)]
@@ -45,6 +49,9 @@ pub struct MintOrder<'a> {
     pub ends_at: Timestamp,
     /// The public key to bind it to, as canonical JWK JSON. Part of the plan's digest.
     pub confirmation_key: Option<&'a str>,
+    /// Its place in a Token Status List, where the minter has such lists ([`Minter::has_status_lists`]). Not part of the plan's
+    /// digest.
+    pub status: Option<StatusPlace>,
 }
 
 /// What was minted. The material leaves the process once and is never stored.
@@ -69,19 +76,25 @@ pub struct CredentialRef<'a> {
     pub native_end: Timestamp,
     /// What was kept of it, where its minter keeps something and the mint came so far; never to be logged.
     pub kept: Option<&'a SecretString>,
+    /// Since when it must not work any more, if it is ending.
+    pub ending_since: Option<Timestamp>,
 }
 
 impl<'a> CredentialRef<'a> {
     /// That of a plan.
     #[must_use]
     pub const fn of_plan(plan: &'a MintPlan) -> Self {
-        Self { handle: &plan.handle, native_end: plan.native_end, kept: None }
+        Self { handle: &plan.handle, native_end: plan.native_end, kept: None, ending_since: None }
     }
 
     /// That of a lease.
     #[must_use]
     pub fn of_lease(lease: &'a Lease) -> Self {
-        Self { handle: &lease.handle, native_end: lease.native_end, kept: None }
+        let ending_since = match lease.state {
+            LeaseState::Ending { since, .. } => Some(since),
+            LeaseState::Minting | LeaseState::Live { .. } | LeaseState::Ended { .. } => None,
+        };
+        Self { handle: &lease.handle, native_end: lease.native_end, kept: None, ending_since }
     }
 
     /// The same with what was kept of it.
@@ -284,6 +297,25 @@ pub trait Minter: Send + Sync {
         _now: Timestamp,
     ) -> Result<(), MintError> {
         Ok(())
+    }
+
+    /// Whether its verifiers fetch Token Status Lists from us, so that each of its credentials has a place in one.
+    fn has_status_lists(&self) -> bool {
+        false
+    }
+
+    /// One of its Token Status Lists, of the credentials whose end was put on record before they came to their own, those of other
+    /// lists among them. Needs no outside call.
+    ///
+    /// # Errors
+    /// [`MintError::Unavailable`] when it cannot be signed now; [`MintError::Unsupported`] where there are none.
+    fn status_list(
+        &self,
+        _list: &str,
+        _over: &[CredentialRef<'_>],
+        _now: Timestamp,
+    ) -> Result<RevocationList, MintError> {
+        Err(MintError::Unsupported("its verifiers fetch no status lists".to_owned()))
     }
 
     /// Ask the backend whether it still honours it. Never guesses.

@@ -22,6 +22,7 @@ mod replicas;
 mod restore;
 mod revocation_lists;
 mod sealed;
+mod status_lists;
 
 use serde_json::{Value, json};
 

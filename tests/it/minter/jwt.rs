@@ -54,7 +54,8 @@ const SETTINGS: &str = "name = 'artifacts'\nkind = 'jwt'";
 
 #[tokio::test]
 async fn the_jwt_minter_passes_the_suite() {
-    for settings in [SETTINGS, "name = 'artifacts'\nkind = 'jwt'\nverifiers = 'offline'"] {
+    for verifiers in ["introspect", "status_list", "offline"] {
+        let settings = &format!("{SETTINGS}\nverifiers = '{verifiers}'");
         let world = World::new();
         suite::run(suite::Subject {
             minter: world.minter(settings),

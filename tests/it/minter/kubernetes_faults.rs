@@ -190,8 +190,12 @@ async fn k8s_06_a_parameter_that_is_no_name_never_reaches_the_api_server() {
     assert!(matches!(minter.plan(&order(&agent, &two)), Err(MintError::Unsupported(_))), "never one for both");
     for handle in ["agents", "agents/other", "../x/jit-01m3250vz7040g2081040g2081", "agents/jit-1", "a/b/jit-1/own"] {
         let credential = hallpass::domain::Handle::new(handle);
-        let credential =
-            hallpass::minter::CredentialRef { handle: &credential, native_end: cluster.world.clock.now(), kept: None };
+        let credential = hallpass::minter::CredentialRef {
+            handle: &credential,
+            native_end: cluster.world.clock.now(),
+            kept: None,
+            ending_since: None,
+        };
         assert!(matches!(minter.revoke(credential).await, Err(MintError::Unsupported(_))), "{handle}");
     }
 }

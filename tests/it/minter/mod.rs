@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hallpass::domain::{AgentId, CatalogueEntry, LeaseId, MintPlan, Name, ParamType, Scope, TaskId, Timestamp, Ttl};
-use hallpass::minter::{BackendSettings, MintOrder, Minter, MinterDeps, Minters, SandboxBackend};
+use hallpass::minter::{BackendSettings, MintOrder, Minter, MinterDeps, Minters, SandboxBackend, StatusPlace};
 use hallpass::sys::keys::{KeyAlgorithm, KeyRing, KeyTimes, SigningKey};
 use hallpass::sys::{ManualClock, SeededEntropy};
 
@@ -96,6 +96,7 @@ fn order<'a>(agent: &'a AgentId, scopes: &'a [(Scope, CatalogueEntry)]) -> MintO
         now: T0,
         ends_at: T0.plus(Ttl::TEN_MINUTES),
         confirmation_key: None,
+        status: Some(StatusPlace { list: "0123456789abcdef0123".to_owned(), index: 9 }),
     }
 }
 

@@ -69,7 +69,8 @@ async fn answer(State(served): State<Served>, body: String) -> (StatusCode, Json
 async fn act(served: &Served, question: &Value) -> Result<Value, MintError> {
     let minter = served.minters.find(&served.name).unwrap();
     let handle = Handle::new(question["handle"].as_str().unwrap_or_default());
-    let there = CredentialRef { handle: &handle, native_end: Timestamp::from_millis(0), kept: None };
+    let there =
+        CredentialRef { handle: &handle, native_end: Timestamp::from_millis(0), kept: None, ending_since: None };
     let at = |member: &str| Timestamp::from_millis(question[member].as_i64().unwrap());
     match question["call"].as_str().unwrap() {
         "mint" => {

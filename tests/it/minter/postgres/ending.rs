@@ -168,7 +168,9 @@ async fn what_another_deployment_or_somebody_else_made_is_left_alone() {
     assert!(psql(&minted, "select 1").is_ok());
     for name in ["hallpass", "orders_reader", "jit_x", "jit_\"; drop role hallpass; --"] {
         let handle = hallpass::domain::Handle::new(name);
-        let refused = ours.revoke(CredentialRef { handle: &handle, native_end: plan.native_end, kept: None }).await;
+        let refused = ours
+            .revoke(CredentialRef { handle: &handle, native_end: plan.native_end, kept: None, ending_since: None })
+            .await;
         assert!(matches!(refused, Err(MintError::Refused(_))), "{name}: {refused:?}");
     }
     end(&*theirs, &plan).await;
