@@ -23,7 +23,7 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) async fn start() -> Self {
         let world = World::new();
-        let kube = Kube::start(Arc::clone(&world.clock)).await;
+        let kube = Kube::start(world.clock.clone()).await;
         let folder = tempfile::tempdir().unwrap();
         let cluster = Self { world, kube, folder };
         cluster.write_token(super::kube::BROKER);

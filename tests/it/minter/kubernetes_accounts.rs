@@ -217,7 +217,7 @@ async fn kubectl(
 async fn k8s_02_kubectl_does_what_the_lease_allows_until_its_end() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
-    let kube = Kube::start_with(Arc::clone(&world.clock), Some(tls(folder.path()))).await;
+    let kube = Kube::start_with(world.clock.clone(), Some(tls(folder.path()))).await;
     let url = format!("https://{}", kube.address);
     let minter = super::kubernetes::minter_at(&url, folder.path(), &world);
     let plan = plan_of(&*minter, &own(), |_| ());

@@ -1,5 +1,6 @@
 //! Minters: one conformance suite that every kind must pass, and what is particular to each.
 
+mod all_kinds;
 pub(crate) mod fake_github;
 mod github;
 mod github_ends;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use axum::Router;
 use hallpass::domain::Timestamp;
 use hallpass::http::{Limits, serve};
-use hallpass::sys::{Clock as _, ManualClock};
+use hallpass::sys::Clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +84,7 @@ pub(super) struct World {
 /// The API server.
 pub(super) struct Kube {
     world: Arc<Mutex<World>>,
-    clock: Arc<ManualClock>,
+    clock: Arc<dyn Clock>,
     key: Arc<TestKey>,
     pub(super) address: SocketAddr,
     shutdown: CancellationToken,
@@ -109,11 +109,11 @@ fn usual_rights() -> Vec<Value> {
 
 impl Kube {
     /// With the namespaces `agents` and `ci`, a service account `agents/deployer` and a configmap `agents/web`.
-    pub(super) async fn start(clock: Arc<ManualClock>) -> Self {
+    pub(super) async fn start(clock: Arc<dyn Clock>) -> Self {
         Self::start_with(clock, None).await
     }
 
-    pub(super) async fn start_with(clock: Arc<ManualClock>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub(super) async fn start_with(clock: Arc<dyn Clock>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let names = ["agents", "ci"].map(str::to_owned);
         let mut world = World {
             objects: BTreeMap::new(),

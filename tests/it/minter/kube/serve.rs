@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{Response, header};
 use hallpass::domain::Timestamp;
-use hallpass::sys::{Clock as _, ManualClock};
+use hallpass::sys::Clock;
 use serde_json::{Value, json};
 
 use super::rbac::{Deed, User};
@@ -28,7 +28,7 @@ fn status(code: u16, reason: &str, message: impl Into<String>) -> Answer {
 /// One request.
 pub(super) async fn answer(
     world: Arc<Mutex<World>>,
-    clock: Arc<ManualClock>,
+    clock: Arc<dyn Clock>,
     key: Arc<TestKey>,
     request: Request,
 ) -> Response<Body> {

@@ -37,7 +37,7 @@ const TABLES: &str = "create table orders (id int primary key, tenant text not n
     grant select, insert, update, delete on orders, prices to orders_writer;";
 
 /// A server with the databases `orders` and `billing`.
-struct Shop {
+pub(super) struct Shop {
     server: Server,
     folder: tempfile::TempDir,
 }
@@ -49,12 +49,12 @@ fn shared() -> &'static Shop {
 }
 
 impl Shop {
-    fn open(environment: Vec<(&'static str, String)>) -> Self {
+    pub(super) fn open(environment: Vec<(&'static str, String)>) -> Self {
         Self::open_by(RULES.to_owned(), environment)
     }
 
     /// One that lets the broker in without a password: an unoptimised driver takes its time to prove that it has one.
-    fn open_for_load() -> Self {
+    pub(super) fn open_for_load() -> Self {
         let shop = Self::open_by(format!("host all hallpass_broker 127.0.0.1/32 trust\n{RULES}"), Vec::new());
         shop.sql("alter role hallpass_broker reset log_statement");
         shop
@@ -82,7 +82,7 @@ impl Shop {
     }
 
     /// Settings by which the broker reaches it, with more lines.
-    fn settings(&self, more: &str) -> String {
+    pub(super) fn settings(&self, more: &str) -> String {
         format!(
             "name = 'shop'\nkind = 'postgres'\nurl = 'postgres://hallpass_broker@127.0.0.1:{}/orders'\n\
             password = {{ file = '{}' }}\ndatabases = ['orders', 'billing']\n\
@@ -92,13 +92,18 @@ impl Shop {
         )
     }
 
+    /// Where it listens on this machine.
+    pub(super) fn port(&self) -> u16 {
+        self.server.port()
+    }
+
     /// A minter of a deployment of that name, in the present.
     fn minter(&self, deployment: &str) -> Arc<dyn Minter> {
         minter_with(deployment, &self.settings(""))
     }
 
     /// As the superuser.
-    fn sql(&self, statements: &str) -> String {
+    pub(super) fn sql(&self, statements: &str) -> String {
         self.server.sql("orders", statements)
     }
 
