@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::settings::{is_loopback, read_effect, sorted};
+use super::settings::{is_resource, read_effect, sorted};
 use super::status_list::StatusLists;
 use super::{
     BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability,
@@ -23,7 +23,7 @@ use crate::sys::{Clock, ExposeSecret as _, PublicJwk, SecretString, fingerprint,
 const DETAIL_TYPE: &str = "urn:hallpass:scope";
 /// For how long verifiers may be told to keep a status list.
 const STATUS_LIST_SECONDS: std::ops::RangeInclusive<u32> = 5..=3_600;
-/// The longest audience or type, in bytes.
+/// The longest type, in bytes.
 const MAX_TEXT: usize = 512;
 
 /// Who checks the tokens of a backend, and so how they can be ended.
@@ -78,7 +78,7 @@ impl Effect {
     fn read(entry: &CatalogueEntry) -> Result<Self, MintError> {
         let effect: Self = read_effect(entry)?;
         let refuse = |why: &str| Err(MintError::Misconfigured(format!("the effect of `{}`: {why}", entry.name)));
-        if !is_audience(&effect.audience) {
+        if !is_resource(&effect.audience) {
             return refuse("`audience` is an absolute URI without a fragment: https, urn, or http on this machine");
         }
         let visible =
@@ -88,19 +88,6 @@ impl Effect {
         }
         Ok(effect)
     }
-}
-
-/// RFC 8707 §2: an absolute URI without a fragment. Plain HTTP would send the token in the clear, but for loopback.
-fn is_audience(text: &str) -> bool {
-    let Ok(uri) = url::Url::parse(text) else { return false };
-    let plain = text.len() <= MAX_TEXT && text.bytes().all(|b| b.is_ascii_graphic());
-    let loopback = is_loopback(&uri);
-    let scheme_ok = match uri.scheme() {
-        "https" | "urn" => true,
-        "http" => loopback,
-        _ => false,
-    };
-    plain && scheme_ok && uri.fragment().is_none() && uri.username().is_empty() && uri.password().is_none()
 }
 
 /// One authorization detail (RFC 9396 §2): the common members say it roughly, `scope` exactly.

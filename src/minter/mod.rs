@@ -4,6 +4,7 @@
 mod github;
 mod jwt;
 mod kubernetes;
+mod oauth;
 mod postgres;
 mod registry;
 mod sandbox;
@@ -12,6 +13,7 @@ mod sandbox_outside;
 mod settings;
 mod ssh;
 mod status_list;
+mod web;
 
 use std::collections::BTreeMap;
 

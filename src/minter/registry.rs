@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, postgres, sandbox, ssh};
+use super::{
+    BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, oauth, postgres, sandbox, ssh,
+};
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
 use crate::sys::{Clock, Entropy};
@@ -36,6 +38,7 @@ pub const KINDS: &[(&str, Builder)] = &[
     ("github", github::build),
     ("jwt", jwt::build),
     ("kubernetes", kubernetes::build),
+    ("oauth", oauth::build),
     ("postgres", postgres::build),
     ("sandbox", sandbox::build),
     ("ssh", ssh::build),

@@ -65,6 +65,22 @@ pub(super) fn without_form(error: serde_json::Error) -> MintError {
     MintError::Unsupported(format!("no canonical form: {error}"))
 }
 
+/// The longest URI of a resource, in bytes.
+const MAX_RESOURCE: usize = 512;
+
+/// Whether a text can be the URI of a resource (RFC 8707 §2): absolute, without a fragment. Plain HTTP would send the token in the
+/// clear, but for loopback.
+pub(super) fn is_resource(text: &str) -> bool {
+    let Ok(uri) = Url::parse(text) else { return false };
+    let plain = text.len() <= MAX_RESOURCE && text.bytes().all(|b| b.is_ascii_graphic());
+    let scheme_ok = match uri.scheme() {
+        "https" | "urn" => true,
+        "http" => is_loopback(&uri),
+        _ => false,
+    };
+    plain && scheme_ok && uri.fragment().is_none() && uri.username().is_empty() && uri.password().is_none()
+}
+
 /// Whether a URL is one of this machine, as it is written.
 pub(super) fn is_loopback(url: &Url) -> bool {
     matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))

@@ -32,6 +32,7 @@ const KINDS: &[(&str, &str)] = &[
     ("github", "src/minter/github/mod.rs"),
     ("jwt", "src/minter/jwt.rs"),
     ("kubernetes", "src/minter/kubernetes/settings.rs"),
+    ("oauth", "src/minter/oauth/settings.rs"),
     ("postgres", "src/minter/postgres/settings.rs"),
     ("ssh", "src/minter/ssh/mod.rs"),
 ];

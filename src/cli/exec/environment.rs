@@ -20,6 +20,7 @@ const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
 /// What tools look for: the type of a credential, one of its values or files, and the variable.
 const VARIABLES: &[(&str, &str, &str)] = &[
     ("jwt", "access_token", "HALLPASS_ACCESS_TOKEN"),
+    ("oauth", "access_token", "HALLPASS_OAUTH_ACCESS_TOKEN"),
     ("sandbox", "token", "SANDBOX_TOKEN"),
     ("postgres", "host", "PGHOST"),
     ("postgres", "port", "PGPORT"),
@@ -35,12 +36,15 @@ const VARIABLES: &[(&str, &str, &str)] = &[
 ];
 /// Values that are no secrets, so that a child may print them.
 const PUBLIC: &[&str] = &[
+    "audience",
     "certificate",
     "database",
     "expires_at",
     "host",
     "namespace",
     "port",
+    "resource",
+    "scope",
     "server",
     "server_ca",
     "sslmode",
@@ -226,6 +230,7 @@ mod tests {
             credential("lse_2", "sandbox", "sandbox:releases:read", &[("token", "S")]),
             credential("lse_3", "postgres", "db:orders:read", &[("host", "h"), ("password", "P"), ("username", "u")]),
             credential("lse_4", "github", "gh:web:read", &[("token", "G")]),
+            credential("lse_5", "oauth", "crm:contacts:read", &[("access_token", "O"), ("resource", "https://crm")]),
         ];
         let handed = hand("one", &credentials);
         let expected = [
@@ -236,12 +241,13 @@ mod tests {
             ("PGPASSWORD", "P"),
             ("GH_TOKEN", "G"),
             ("GITHUB_TOKEN", "G"),
+            ("HALLPASS_OAUTH_ACCESS_TOKEN", "O"),
             ("HALLPASS_TASK", "tsk_1"),
         ];
         for (name, value) in expected {
             assert_eq!(handed.variables[name], value, "{name}");
         }
-        assert_eq!(secrets(&credentials).collect::<Vec<_>>(), ["J", "S", "P", "G"]);
+        assert_eq!(secrets(&credentials).collect::<Vec<_>>(), ["J", "S", "P", "G", "O"]);
     }
 
     #[test]

@@ -4,18 +4,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, RETRY_AFTER};
+use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::super::MintError;
+use super::super::web::{date, unheard};
 use crate::domain::Timestamp;
 use crate::sys::keys::RsaKey;
-use crate::sys::{
-    Clock, ExposeSecret as _, FetchError, FetchLimits, HttpClient, Incoming, Outgoing, SecretString, parse_object,
-};
+use crate::sys::{Clock, ExposeSecret as _, FetchLimits, HttpClient, Incoming, Outgoing, SecretString, parse_object};
 
 /// The longest answer, in bytes: 500 repositories are some 3 MB.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
@@ -91,7 +90,11 @@ impl Api {
         let headers = self.headers(caller, now)?;
         let body = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let limits = FetchLimits { max_bytes: MAX_ANSWER_BYTES, allow_private: self.allow_private };
-        let answer = self.http.send(Outgoing { method, url, headers, body }, limits).await.map_err(unheard)?;
+        let answer = self
+            .http
+            .send(Outgoing { method, url, headers, body }, limits)
+            .await
+            .map_err(|error| unheard("GitHub", error))?;
         let Incoming { status, headers, body } = answer;
         let answer = Answer { status, headers, body: Zeroizing::new(body) };
         if let Some(secs) = answer.asked_too_much(now) {
@@ -165,19 +168,6 @@ impl Answer {
 
     /// What the other side's clock shows.
     pub(super) fn date(&self) -> Option<Timestamp> {
-        let date = self.headers.get(DATE)?.to_str().ok()?;
-        let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
-        Some(Timestamp::from_millis(parsed.as_millisecond()))
-    }
-}
-
-fn unheard(error: FetchError) -> MintError {
-    let why = format!("GitHub: {error}");
-    match error {
-        FetchError::UrlNotAllowed | FetchError::AddressBlocked => MintError::Misconfigured(why),
-        FetchError::Unreachable => MintError::Unreached(why),
-        FetchError::TimedOut | FetchError::Broken | FetchError::TooLarge { .. } | FetchError::Status { .. } => {
-            MintError::Unavailable(why)
-        }
+        date(&self.headers)
     }
 }

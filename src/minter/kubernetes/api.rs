@@ -9,6 +9,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::super::MintError;
+use super::super::web::date;
 use crate::domain::Timestamp;
 use crate::sys::{ExposeSecret as _, FetchError, FetchLimits, HttpClient, Incoming, Outgoing, SecretRef, SecretString};
 
@@ -121,8 +122,7 @@ impl Api {
             | FetchError::TooLarge { .. }
             | FetchError::Status { .. } => MintError::Unavailable(format!("the API server: {error}")),
         })?;
-        let date = answer.headers.get(header::DATE).and_then(|date| http_date(date.to_str().ok()?));
-        Ok(Reply { date, said: judge(&answer)? })
+        Ok(Reply { date: date(&answer.headers), said: judge(&answer)? })
     }
 
     fn request(&self, ask: Ask<'_>) -> Result<Outgoing, MintError> {
@@ -173,12 +173,6 @@ fn judge<T: DeserializeOwned>(answer: &Incoming) -> Result<Result<T, (No, String
 /// What a server wrote, fit for one line of a log.
 fn clean(text: &str) -> String {
     text.chars().take(MAX_MESSAGE_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// RFC 9110 §5.6.7.
-fn http_date(text: &str) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Timestamp::from_millis(zoned.timestamp().as_millisecond()))
 }
 
 /// RFC 3339, as `metav1.Time` is written.

@@ -1,38 +1,19 @@
-//! Tokens that other people's implementations made: each says what it expects, and we must agree. Where the tools are not
-//! installed these tests fail, as nothing would be known otherwise.
+//! Tokens that other people's implementations made: each says what it expects, and we must agree.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 
 use hallpass::domain::Timestamp;
 use hallpass::identity::{Algorithm, IssuerState, Verifiers};
 use hallpass::sys::{Clock as _, HttpClient, SystemClock};
 use serde_json::Value;
 
+use crate::support::foreign::{HINT, Server, folder, node, python};
 use crate::support::idp::{settings, verdict, verifiers};
 
-const HINT: &str = "`make tools` installs what this test needs (Python and npm packages)";
-
-fn foreign() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign")
-}
-
-/// The virtual environment's Python, in the target directory this test runs from.
-fn python() -> PathBuf {
-    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
-    let python = target.join("venv/bin/python");
-    assert!(python.exists(), "{} is missing; {HINT}", python.display());
-    python
-}
-
-fn node() -> PathBuf {
-    assert!(foreign().join("node_modules/jose").exists(), "tests/foreign/node_modules is missing; {HINT}");
-    PathBuf::from("node")
-}
-
 fn mint(program: &Path, script: &str) -> Value {
-    let ran = Command::new(program).arg(foreign().join(script)).output().expect(HINT);
+    let ran = Command::new(program).arg(folder().join(script)).output().expect(HINT);
     assert!(ran.status.success(), "{script}: {}; {HINT}", String::from_utf8_lossy(&ran.stderr));
     serde_json::from_slice(&ran.stdout).unwrap()
 }
@@ -79,16 +60,7 @@ async fn jose_agrees_with_us_on_every_token() {
 
 #[tokio::test]
 async fn a_real_openid_provider_is_discovered_and_its_token_accepted() {
-    let mut provider = Command::new(node())
-        .arg(foreign().join("oidc.mjs"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect(HINT);
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(provider.stdout.take().unwrap()), &mut line).unwrap();
-    let minted: Value = serde_json::from_str(&line).expect("the provider printed no token; `make tools` installs it");
+    let (_provider, minted) = Server::start(&node(), "oidc.mjs", None);
     let (issuer, token) = (minted["issuer"].as_str().unwrap(), minted["token"].as_str().unwrap());
     let trusting = |typ: &str| {
         verifiers(&[settings(&format!(
@@ -103,6 +75,4 @@ async fn a_real_openid_provider_is_discovered_and_its_token_accepted() {
     assert_eq!(verdict(&desk, token, now.plus_millis(400_000)).await, Err("expired"));
     assert_eq!(verdict(&trusting("JWT"), token, now).await, Err("typ_not_allowed"));
     assert_eq!(verdict(&desk, minted["opaque"].as_str().unwrap(), now).await, Err("malformed"));
-    drop(provider.stdin.take());
-    assert!(provider.wait().unwrap().success());
 }

@@ -1,6 +1,7 @@
 //! Minters: one conformance suite that every kind must pass, and what is particular to each.
 
 mod all_kinds;
+mod fake_as;
 pub(crate) mod fake_github;
 mod github;
 mod github_ends;
@@ -9,6 +10,9 @@ mod kube;
 mod kubernetes;
 mod kubernetes_accounts;
 mod kubernetes_faults;
+mod oauth;
+mod oauth_ends;
+mod oauth_foreign;
 mod postgres;
 mod registry;
 mod sandbox;
@@ -34,16 +38,21 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::at(T0)
+    }
+
+    /// At another time, e.g. the present, which others go by.
+    fn at(now: Timestamp) -> Self {
         let times = KeyTimes {
-            created_at: T0,
-            activates_at: T0,
-            signs_until: T0.plus(Ttl::EIGHT_HOURS),
-            retires_at: T0.plus(Ttl::EIGHT_HOURS),
+            created_at: now,
+            activates_at: now,
+            signs_until: now.plus(Ttl::EIGHT_HOURS),
+            retires_at: now.plus(Ttl::EIGHT_HOURS),
         };
         let entropy = Arc::new(SeededEntropy::new(1));
         let keys =
             KeyAlgorithm::ALL.iter().map(|algorithm| SigningKey::generate(*algorithm, times, &*entropy).unwrap());
-        let clock = Arc::new(ManualClock::new(T0));
+        let clock = Arc::new(ManualClock::new(now));
         let sandbox = Arc::new(SandboxBackend::default());
         let deps = MinterDeps {
             keyring: Arc::new(KeyRing::new(keys.collect())),

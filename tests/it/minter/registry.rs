@@ -22,7 +22,7 @@ fn what_is_not_understood_is_refused_by_name() {
     for (text, why) in [
         (
             "[[backend]]\nname = 'a'\nkind = 'jot'",
-            "no kind `jot`; there are github, jwt, kubernetes, postgres, sandbox, ssh",
+            "no kind `jot`; there are github, jwt, kubernetes, oauth, postgres, sandbox, ssh",
         ),
         ("[[backend]]\nname = 'a'\nkind = 'jwt'\nissuer = 'https://x'", "unknown field `issuer`"),
         ("[[backend]]\nname = 'a'\nkind = 'jwt'\nalgorithm = 'HS256'", "`HS256` is not a key algorithm"),

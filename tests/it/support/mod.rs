@@ -4,6 +4,7 @@
 mod built;
 pub(crate) mod database;
 pub(crate) mod fault_proxy;
+pub(crate) mod foreign;
 pub(crate) mod harness;
 pub(crate) mod history;
 pub(crate) mod idp;
