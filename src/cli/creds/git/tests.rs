@@ -21,11 +21,11 @@ fn server(url: &str) -> Option<Server> {
     Server::of(&Url::parse(url).unwrap())
 }
 
-fn answered(credential: Credential, input: &str) -> Result<Option<String>, Failure> {
+fn answered(credential: &Credential, input: &str) -> Result<Option<String>, Failure> {
     let wanted =
         Wanted::read(input.as_bytes())?.filter(|wanted| Some(&wanted.server) == server("https://github.com").as_ref());
     let Some(wanted) = wanted else { return Ok(None) };
-    formatted(&credential, &wanted.server, &wanted)
+    formatted(credential, &wanted.server, &wanted)
 }
 
 const ANSWER: &str = "username=x-access-token\npassword=ghs_x\npassword_expiry_utc=1800000000";
@@ -41,9 +41,9 @@ fn git_gets_a_user_a_password_and_its_end() {
         "capability[]=authtype\ncapability[]=state\nwwwauth[]=Basic realm=\"GitHub\"\nunheard=of\n\nprotocol=ftp\n",
     ] {
         let input = format!("protocol=https\nhost=github.com\n{more}");
-        assert_eq!(answered(token(&[]), &input).unwrap().as_deref(), Some(ANSWER), "{more}");
+        assert_eq!(answered(&token(&[]), &input).unwrap().as_deref(), Some(ANSWER), "{more}");
     }
-    assert!(answered(token(&[]), "protocol=https\nhost=GitHub.com:443\n").unwrap().is_some(), "the same server");
+    assert!(answered(&token(&[]), "protocol=https\nhost=GitHub.com:443\n").unwrap().is_some(), "the same server");
 }
 
 #[test]
@@ -67,9 +67,9 @@ fn nothing_is_said_for_another_server_or_repository() {
         "protocol=https\nhost=github.com\npath=acme/widget.git/more\n",
         "protocol=https\nhost=github.com\npath=acme/widget.wiki.git\n",
     ] {
-        assert_eq!(answered(token(&[]), input).unwrap(), None, "{input}");
+        assert_eq!(answered(&token(&[]), input).unwrap(), None, "{input}");
     }
-    assert!(answered(token(&[("repositories", "")]), "protocol=https\nhost=github.com\npath=/\n").unwrap().is_none());
+    assert!(answered(&token(&[("repositories", "")]), "protocol=https\nhost=github.com\npath=/\n").unwrap().is_none());
 }
 
 #[test]
@@ -95,12 +95,12 @@ fn a_credential_does_not_leave_for_a_server_it_is_not_for() {
         ("token", "ghs_x\r"),
         ("token", ""),
     ] {
-        let failure = answered(token(&[values]), ours).unwrap_err();
+        let failure = answered(&token(&[values]), ours).unwrap_err();
         assert!(!failure.to_string().contains("ghs_x"), "{failure}");
     }
-    assert!(answered(token(&[]), "protocol=https\nhost=github.com\nusername=octocat\n").is_err());
+    assert!(answered(&token(&[]), "protocol=https\nhost=github.com\nusername=octocat\n").is_err());
     let other = credential("sandbox", "sandbox:releases:read", &[("token", "S")]);
-    assert_eq!(answered(other, ours).unwrap_err().exit, Exit::Usage);
+    assert_eq!(answered(&other, ours).unwrap_err().exit, Exit::Usage);
 }
 
 #[test]
@@ -117,8 +117,8 @@ proptest! {
     fn an_answer_has_no_line_of_somebody_elses(
         lines in prop::collection::vec(("(protocol|host|path|username|x)", "[ -~\\n\\r]{0,12}|https|github.com|acme/widget"), 0..6),
     ) {
-        let input: String = lines.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-        if let Ok(Some(text)) = answered(token(&[]), &input) {
+        let input: String = lines.iter().flat_map(|(key, value)| [key, "=", value, "\n"]).collect();
+        if let Ok(Some(text)) = answered(&token(&[]), &input) {
             prop_assert_eq!(text.as_str(), ANSWER);
             prop_assert!(input.contains("host=github.com"));
         }

@@ -25,7 +25,7 @@ async fn send(endpoint: &Endpoint, request: &str) -> (u16, String, Value) {
 }
 
 fn request(line: &str, headers: &[(&str, &str)]) -> String {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers: String = headers.iter().flat_map(|(name, value)| [*name, ": ", *value, "\r\n"]).collect();
     format!("{line} HTTP/1.1\r\n{headers}connection: close\r\n\r\n")
 }
 

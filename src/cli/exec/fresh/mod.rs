@@ -28,9 +28,9 @@ const LAST_MILLIS: i64 = 5 * 60_000;
 const MIN_GAIN_MILLIS: i64 = 30_000;
 /// How long somebody is kept waiting for new keys; an AWS SDK waits for two seconds.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// How long the broker is left alone after it could not answer.
+/// How long the broker is left alone after it could not answer, or while a person has to.
 const PAUSE_MILLIS: i64 = 5_000;
-/// How long it is left alone after it said no, or that a person must decide.
+/// How long it is left alone after it said no.
 const LONG_PAUSE_MILLIS: i64 = 30_000;
 
 /// Why there are no keys.
@@ -61,8 +61,8 @@ impl Trouble {
     /// How long to wait before the broker is asked again.
     const fn pause_millis(&self) -> i64 {
         match self.exit {
-            Exit::Denied | Exit::Pending | Exit::Usage | Exit::Ended => LONG_PAUSE_MILLIS,
-            Exit::Failure | Exit::Unreachable | Exit::Unauthenticated | Exit::Backend => PAUSE_MILLIS,
+            Exit::Denied | Exit::Usage | Exit::Ended => LONG_PAUSE_MILLIS,
+            Exit::Failure | Exit::Unreachable | Exit::Unauthenticated | Exit::Backend | Exit::Pending => PAUSE_MILLIS,
         }
     }
 }
@@ -101,19 +101,18 @@ impl TaskSource {
 
     async fn ask_for(&self, scopes: &[String]) -> Result<Credential, Trouble> {
         let waiting = self.pending().iter().find(|(asked, _)| asked == scopes).map(|(_, request)| request.clone());
-        let answer = match &waiting {
-            Some(request) => self.look_after(request).await,
-            None => {
-                let ask = MoreAccessAsk {
-                    scopes: text::scopes(scopes),
-                    ttl_seconds: self.ttl_seconds,
-                    confirmation_key: None,
-                    delivery_key: None,
-                };
-                self.client.request_access(&self.task, &ask).await
-            }
-        }
-        .map_err(Trouble::of)?;
+        let answer = if let Some(request) = &waiting {
+            self.look_after(request).await
+        } else {
+            let ask = MoreAccessAsk {
+                scopes: text::scopes(scopes),
+                ttl_seconds: self.ttl_seconds,
+                confirmation_key: None,
+                delivery_key: None,
+            };
+            self.client.request_access(&self.task, &ask).await
+        };
+        let answer = answer.map_err(Trouble::of)?;
         let ours = |id: &str| waiting.as_deref().is_none_or(|request| request == id);
         let request = answer.requests.iter().find(|request| ours(&request.id));
         self.pending().retain(|(asked, _)| asked != scopes);

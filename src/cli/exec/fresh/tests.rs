@@ -198,3 +198,84 @@ async fn what_is_no_credential_of_aws_is_not_served() {
     assert_eq!(stage.at(600).await, "ASIA1");
     assert_eq!(stage.at(900).await, "not-aws");
 }
+
+/// A task whose answers were written down beforehand, and what it was asked.
+struct Written {
+    source: TaskSource,
+    answers: Arc<Mutex<VecDeque<Value>>>,
+    calls: Arc<Mutex<Vec<String>>>,
+}
+
+/// Requests with their states, and credentials.
+type Answer<'a> = (&'a [(&'a str, &'a str)], &'a [Credential]);
+
+impl Written {
+    async fn start() -> Self {
+        let (answers, calls) = (Arc::new(Mutex::new(VecDeque::<Value>::new())), Arc::new(Mutex::new(Vec::new())));
+        let (told, heard) = (Arc::clone(&answers), Arc::clone(&calls));
+        let router = axum::Router::new().fallback(async move |request: axum::extract::Request| {
+            heard.lock().unwrap().push(format!("{} {}", request.method(), request.uri()));
+            axum::Json(told.lock().unwrap().pop_front().unwrap())
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let (tokens, ids) = (crate::client::TokenSource::Nobody, crate::cli::session::system_ids());
+        let client = Client::new(crate::client::ClientSettings { server, tokens, ca_file: None, ids }).unwrap();
+        Self { source: TaskSource::new(&client, "tsk_1", Some(900)), answers, calls }
+    }
+
+    /// What comes of asking once, when these are the answers; and which calls were made.
+    async fn ask(&self, answers: &[Answer<'_>]) -> (Result<String, String>, Vec<String>) {
+        for (requests, credentials) in answers {
+            let requests = requests.iter().map(|(id, state)| {
+                serde_json::json!({ "id": id, "state": state, "scopes": ["aws:releases:read"], "decision": "dec_1" })
+            });
+            self.answers.lock().unwrap().push_back(serde_json::json!({
+                "id": "tsk_1", "state": "open", "agent": "a", "purpose": "p", "agent_action": "proceed",
+                "opened_at": T0, "expires_at": T0, "message": "m", "requests": requests.collect::<Vec<_>>(),
+                "credentials": credentials,
+            }));
+        }
+        let asked = self.source.ask(&["aws:releases:read".to_owned()]).await;
+        assert!(self.answers.lock().unwrap().is_empty());
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap());
+        (asked.map(|credential| credential.id).map_err(|trouble| trouble.code), calls)
+    }
+}
+
+const ASKED: &str = "POST /v1/tasks/tsk_1/requests";
+const LOOKED: &str = "GET /v1/tasks/tsk_1";
+
+#[tokio::test]
+async fn a_request_that_waits_for_a_person_is_looked_after_and_not_repeated() {
+    let written = Written::start().await;
+    let answer = written.ask(&[(&[("req_1", "pending")], &[])]).await;
+    assert_eq!(answer, (Err("pending".to_owned()), vec![ASKED.to_owned()]));
+    let all = [("req_0", "granted"), ("req_1", "pending")];
+    let answer = written.ask(&[(&all, &[])]).await;
+    assert_eq!(answer, (Err("pending".to_owned()), vec![LOOKED.to_owned()]));
+    let all = [("req_0", "granted"), ("req_1", "granted")];
+    let others = Credential { request: "req_0".to_owned(), ..keys("0", 900) };
+    let answer = written.ask(&[(&all, &[]), (&all, &[others, keys("1", 900)])]).await;
+    let collected = vec![LOOKED.to_owned(), "POST /v1/tasks/tsk_1/credentials".to_owned()];
+    assert_eq!(answer, (Ok("lse_1".to_owned()), collected));
+    let answer = written.ask(&[(&[("req_1", "granted")], &[keys("2", 900)])]).await;
+    assert_eq!(answer, (Ok("lse_2".to_owned()), vec![ASKED.to_owned()]));
+}
+
+#[tokio::test]
+async fn what_a_person_denied_is_said_once_and_asked_again_after() {
+    let written = Written::start().await;
+    assert_eq!(written.ask(&[(&[("req_1", "pending")], &[])]).await.0, Err("pending".to_owned()));
+    assert_eq!(written.ask(&[(&[("req_1", "denied")], &[])]).await.0, Err("denied".to_owned()));
+    let answer = written.ask(&[(&[("req_1", "granted")], &[])]).await;
+    assert_eq!(answer, (Err("no-credential".to_owned()), vec![ASKED.to_owned()]));
+}
+
+#[tokio::test]
+async fn half_of_the_scopes_is_no_answer() {
+    let written = Written::start().await;
+    let answer = written.ask(&[(&[("req_1", "granted"), ("req_2", "pending")], &[keys("1", 900)])]).await;
+    assert_eq!(answer.0, Err("policy-changed".to_owned()));
+}
