@@ -33,8 +33,15 @@ async fn give_back(client: &Client, task: &str, own: bool, credentials: &[Creden
     if own {
         troubles.extend(client.cancel(task).await.err());
     } else {
+        let filter = LeasesFilter { task: Some(task.to_owned()), live: Some(true), ..LeasesFilter::default() };
+        let leases = client.list_leases(filter).await.map(|page| page.items).unwrap_or_default();
         for credential in credentials {
-            let target = RevocationTarget::Lease(credential.id.clone());
+            // With its grant, so that nobody who collects is given another of the kind.
+            let lease = leases.iter().find(|lease| lease.id == credential.id);
+            let target = lease.map_or_else(
+                || RevocationTarget::Lease(credential.id.clone()),
+                |lease| RevocationTarget::Grant(lease.grant.clone()),
+            );
             let ask = RevokeAsk { target, reason: "it could not be handed over".to_owned() };
             troubles.extend(client.revoke(&ask).await.err());
         }

@@ -84,6 +84,14 @@ async fn another_repository_gets_no_credential_where_git_names_it() {
     assert_eq!(code, 128, "{err}");
     assert!(err.contains("is not for acme/gadget.git; it was ended"), "{err}");
     assert_eq!((stage.github.honoured(), stage.house.leases().await.0), (0, 0));
+    // In a task that goes on, the token ends with its grant, and the rest of the task is untouched.
+    let ask = serde_json::json!({ "purpose": "look around", "scopes": ["sandbox:releases:read"] });
+    let (harness, agent) = (&stage.house.harness, stage.house.harness.agent("release-bot"));
+    let task = harness.post("/v1/tasks", &agent, &ask).await.expect(201)["id"].as_str().unwrap().to_owned();
+    let (code, _, err) = ran(stage.clone(&options, GADGET.1, "gadget").env("HALLPASS_TASK", &task)).await;
+    assert_eq!((code, stage.github.honoured(), stage.house.leases().await.0), (128, 0, 1), "{err}");
+    let collected = harness.post(&format!("/v1/tasks/{task}/credentials"), &agent, &serde_json::json!({})).await;
+    assert_eq!(collected.json()["credentials"], serde_json::json!([]));
     // Where it does not, the token itself is for one repository.
     let (code, _, err) = ran(&mut stage.clone(&[], GADGET.1, "gadget")).await;
     assert_eq!(code, 128, "{err}");
