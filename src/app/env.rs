@@ -15,6 +15,10 @@ pub const SERVER: &str = "HALLPASS_SERVER";
 pub const TOKEN_FILE: &str = "HALLPASS_TOKEN_FILE";
 /// The caller's identity token.
 pub const TOKEN: &str = "HALLPASS_TOKEN";
+/// The task that a command works in; `exec` sets it for its child.
+pub const TASK: &str = "HALLPASS_TASK";
+/// What kubectl tells its credential plugin (client.authentication.k8s.io, `ExecCredential`).
+pub const KUBERNETES_EXEC_INFO: &str = "KUBERNETES_EXEC_INFO";
 /// A file of CA certificates to trust instead of the machine's.
 pub const CA_FILE: &str = "HALLPASS_CA_FILE";
 /// Read as a fallback for [`LOG`].

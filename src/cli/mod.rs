@@ -4,6 +4,7 @@
 mod agent;
 mod audit;
 mod config;
+mod creds;
 mod demo;
 mod dev;
 mod doctor;
@@ -96,6 +97,11 @@ enum Command {
     },
     /// Run a command with credentials that live as long as it does
     Exec(exec::ExecArgs),
+    /// Hand a credential to the tool that runs this, in the tool's own format
+    Creds {
+        #[command(subcommand)]
+        command: creds::CredsCommand,
+    },
     /// Open, watch and end tasks
     Task {
         #[command(subcommand)]
@@ -187,6 +193,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Openapi => output::print(crate::http::openapi_document().trim_end()).map(|()| 0),
         Command::Keys { command } => keys::run(&command),
         Command::Exec(args) => exec::run(args, &session).await,
+        Command::Creds { command } => creds::run(command, &session).await,
         Command::Task { command } => task::run(command, &session).await,
         Command::Scope { command } => scope::run(&command, &session).await,
         Command::Whoami => whoami::run(&session).await,

@@ -7,7 +7,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::output::{self, Format, say};
 use super::session::Session;
 use super::text;
-use crate::api::{Closure, TaskAnswer, TaskAsk};
+use crate::api::{Closure, RequestSummary, TaskAnswer, TaskAsk};
 use crate::client::{Client, LONGEST_POLL};
 
 /// What a task is asked for with.
@@ -15,41 +15,56 @@ use crate::client::{Client, LONGEST_POLL};
 pub(crate) struct AskArgs {
     /// What the task is for, in your own words
     #[arg(long)]
-    pub(crate) purpose: String,
+    purpose: String,
+    #[command(flatten)]
+    pub(crate) about: AboutArgs,
+}
+
+/// What a task is asked for with, besides its purpose.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AboutArgs {
     /// A scope, e.g. `sandbox:releases:read` or `api:releases:write(prefix=v1/)`; repeat for several
     #[arg(long = "scope", required = true, value_name = "SCOPE")]
     pub(crate) scopes: Vec<String>,
     /// The kind of task, one you are approved for
     #[arg(long)]
-    pub(crate) kind: Option<String>,
+    kind: Option<String>,
     /// How long a credential shall live, e.g. 90s, 10m or 1h
     #[arg(long, value_parser = text::parse_duration, value_name = "TIME")]
     pub(crate) ttl: Option<i64>,
     /// How long the task stays open; as long as a credential lives when absent
     #[arg(long, value_parser = text::parse_duration, value_name = "TIME")]
-    pub(crate) task_ttl: Option<i64>,
+    task_ttl: Option<i64>,
     /// The person or service on whose behalf it runs
     #[arg(long, value_name = "NAME")]
-    pub(crate) on_behalf_of: Option<String>,
+    on_behalf_of: Option<String>,
     /// A reference, e.g. ticket=REL-482; repeat for several
     #[arg(long = "reference", value_parser = text::parse_reference, value_name = "NAME=VALUE")]
-    pub(crate) references: Vec<(String, String)>,
+    references: Vec<(String, String)>,
     /// What to tell whoever approves
     #[arg(long)]
-    pub(crate) message: Option<String>,
+    message: Option<String>,
 }
 
 impl AskArgs {
     /// As the API takes it.
     #[must_use]
     pub(crate) fn ask(&self, heartbeat_seconds: Option<i64>) -> TaskAsk {
+        TaskAsk { heartbeat_seconds, ..self.about.ask(&self.purpose) }
+    }
+}
+
+impl AboutArgs {
+    /// As the API takes it.
+    #[must_use]
+    pub(crate) fn ask(&self, purpose: &str) -> TaskAsk {
         TaskAsk {
-            purpose: self.purpose.clone(),
+            purpose: purpose.to_owned(),
             kind: self.kind.clone(),
             scopes: text::scopes(&self.scopes),
             ttl_seconds: self.ttl,
             task_ttl_seconds: self.task_ttl,
-            heartbeat_seconds,
+            heartbeat_seconds: None,
             on_behalf_of: self.on_behalf_of.clone(),
             references: self.references.iter().cloned().collect(),
             message: self.message.clone(),
@@ -121,11 +136,25 @@ pub(crate) fn is_pending(answer: &TaskAnswer) -> bool {
 ///
 /// # Errors
 /// [`Failure`] of a call.
-pub(crate) fn wait(client: &Client, mut answer: TaskAnswer) -> BoxFuture<'_, Result<TaskAnswer, Failure>> {
+pub(crate) fn wait(client: &Client, answer: TaskAnswer) -> BoxFuture<'_, Result<TaskAnswer, Failure>> {
+    wait_while(client, answer, |_| true)
+}
+
+/// Hold on by long polls while one of these requests of the task is pending.
+///
+/// # Errors
+/// [`Failure`] of a call.
+pub(crate) fn wait_while<'c>(
+    client: &'c Client,
+    mut answer: TaskAnswer,
+    is_meant: impl Fn(&RequestSummary) -> bool + Send + 'c,
+) -> BoxFuture<'c, Result<TaskAnswer, Failure>> {
     Box::pin(async move {
         let mut announced = Vec::new();
-        while is_pending(&answer) {
-            for request in &answer.requests {
+        while answer.state == "open"
+            && answer.requests.iter().any(|request| request.state == "pending" && is_meant(request))
+        {
+            for request in answer.requests.iter().filter(|request| is_meant(request)) {
                 if let Some(approval) = request.approval.as_ref().filter(|_| !announced.contains(&request.id)) {
                     say(&format!(
                         "waiting   {} needs {} ({})\n          {}\n          lapses at {}",
@@ -142,6 +171,25 @@ pub(crate) fn wait(client: &Client, mut answer: TaskAnswer) -> BoxFuture<'_, Res
         }
         Ok(answer)
     })
+}
+
+/// All or nothing: who got half of what they need fails half-way.
+///
+/// # Errors
+/// Why one of the requests was not granted.
+pub(crate) fn refuse_denied(task: &str, requests: &[RequestSummary]) -> Result<(), Failure> {
+    let Some(request) = requests.iter().find(|request| request.state != "granted") else { return Ok(()) };
+    let exit = if request.state == "denied" { Exit::Denied } else { Exit::Ended };
+    let mut failure = Failure::new(exit, format!("{} was {}", request.scopes.join(", "), request.state));
+    if let Some(denied) = &request.denied {
+        failure.code = Some(denied.reason.clone());
+        for because in &denied.because {
+            failure = failure.line("why", because.clone());
+        }
+    }
+    Err(failure
+        .fix("ask for what is permitted (`hallpass scope list`); do not use any other credential")
+        .line("more", format!("task {task} · decision {}", request.decision)))
 }
 
 /// The exit code that says how a task stands.

@@ -13,6 +13,7 @@ mod cli;
 mod commit_lost;
 #[cfg(debug_assertions)]
 mod crash;
+mod creds;
 mod doors;
 mod durable;
 mod fault_proxy;

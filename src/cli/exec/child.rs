@@ -1,6 +1,5 @@
 //! The child process: its output masked, signals handed on, its exit code ours.
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
@@ -10,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::environment::Handed;
 use super::mask::{Masker, Secrets};
 use crate::app::env;
 use crate::cli::failure::{Exit, Failure};
@@ -21,17 +21,17 @@ const CHUNK_BYTES: usize = 16 * 1024;
 ///
 /// # Errors
 /// The exit code a shell would answer (127: not found, 126: cannot be run) and why.
-pub(crate) fn spawn(
-    command: &[String],
-    variables: &BTreeMap<String, String>,
-    masked: bool,
-) -> Result<Child, (u8, Failure)> {
+pub(crate) fn spawn(command: &[String], handed: &Handed, masked: bool) -> Result<Child, (u8, Failure)> {
     let Some((program, arguments)) = command.split_first() else {
         return Err((Exit::Usage.code(), Failure::usage("there is no command to run").fix("write it after `--`")));
     };
     let mut prepared = Command::new(program);
     // The child gets what the task was granted, not who we are.
-    prepared.args(arguments).envs(variables).env_remove(env::TOKEN).kill_on_drop(true);
+    prepared.args(arguments).env_remove(env::TOKEN).kill_on_drop(true);
+    for hidden in handed.hidden {
+        prepared.env_remove(hidden);
+    }
+    prepared.envs(&handed.variables);
     if masked {
         prepared.stdout(Stdio::piped()).stderr(Stdio::piped());
     }

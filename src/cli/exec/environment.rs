@@ -10,10 +10,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::api::Credential;
+use crate::app::env::TASK;
 use crate::cli::failure::{Exit, Failure};
 
-/// The variable with the task's id.
-const TASK: &str = "HALLPASS_TASK";
 /// The variable with the path of the credentials file.
 const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
 
@@ -31,18 +30,28 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("github", "token", "GH_TOKEN"),
     ("github", "token", "GITHUB_TOKEN"),
     ("kubernetes_token", "kubeconfig", "KUBECONFIG"),
+    ("aws", "endpoint", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    ("aws", "endpoint_token", "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
+    ("aws", "region", "AWS_REGION"),
+    ("aws", "region", "AWS_DEFAULT_REGION"),
     ("ssh", "identity", "HALLPASS_SSH_IDENTITY"),
     ("ssh", "certificate_file", "HALLPASS_SSH_CERTIFICATE"),
 ];
 /// Values that are no secrets, so that a child may print them.
 const PUBLIC: &[&str] = &[
+    "access_key_id",
+    "account_id",
     "audience",
     "certificate",
     "database",
+    "expiration",
     "expires_at",
+    "git_url",
     "host",
     "namespace",
     "port",
+    "region",
+    "repositories",
     "resource",
     "scope",
     "server",
@@ -50,6 +59,26 @@ const PUBLIC: &[&str] = &[
     "sslmode",
     "username",
 ];
+
+/// Where the SDKs of AWS would look for credentials before they come to a container's endpoint; some of them are also those that
+/// [`VARIABLES`] sets anew.
+const AWS_ELSEWHERE: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CREDENTIAL_FILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+];
+/// The files with profiles; an empty one takes their place.
+const AWS_FILES: &[&str] = &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
 
 /// What must not be printed of some credentials.
 pub(crate) fn secrets(credentials: &[Credential]) -> impl Iterator<Item = &str> {
@@ -108,7 +137,12 @@ pub(crate) struct Handed {
     folder: PathBuf,
     /// What the child finds in its environment.
     pub(crate) variables: BTreeMap<String, String>,
+    /// What it does not find there, whatever we have.
+    pub(crate) hidden: &'static [&'static str],
 }
+
+/// What is served to the child instead of written down: of this lease, this value.
+pub(crate) type Served = (String, &'static str, String);
 
 impl Handed {
     /// Write the files, for this user only. `unique` makes the folder's name one nobody can have guessed. A kind's variable is set
@@ -116,7 +150,12 @@ impl Handed {
     ///
     /// # Errors
     /// [`Failure`] when something cannot be written.
-    pub(crate) fn write(unique: &str, task: &str, credentials: &[Credential]) -> Result<Self, Failure> {
+    pub(crate) fn write(
+        unique: &str,
+        task: &str,
+        credentials: &[Credential],
+        served: &[Served],
+    ) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!("hallpass-{unique}"));
         let why = |error: std::io::Error| {
             Failure::new(
@@ -126,7 +165,7 @@ impl Handed {
             .fix("set TMPDIR to a folder you can write")
         };
         make_folder(&folder).map_err(why)?;
-        let mut made = Self { folder: folder.clone(), variables: BTreeMap::new() };
+        let mut made = Self { folder: folder.clone(), variables: BTreeMap::new(), hidden: &[] };
         let text =
             serde_json::to_vec(&CredentialsFile { task, credentials }).map_err(std::io::Error::from).map_err(why)?;
         let all = folder.join("credentials.json");
@@ -140,12 +179,21 @@ impl Handed {
                 write_private(&own.join(name), text.as_bytes()).map_err(why)?;
                 values.insert(member.to_owned(), own.join(name).display().to_string());
             }
+            let here = served.iter().filter(|(lease, ..)| *lease == credential.id);
+            values.extend(here.map(|(_, member, value)| ((*member).to_owned(), value.clone())));
             known.push((credential, values));
         }
         made.variables.insert(TASK.to_owned(), task.to_owned());
         made.variables.insert(CREDENTIALS_FILE.to_owned(), all.display().to_string());
         for (kind, member, variable) in VARIABLES {
             made.variables.extend(named(&known, kind, member, variable));
+        }
+        if known.iter().any(|(credential, _)| credential.kind == "aws") {
+            let empty = folder.join("aws-config");
+            write_private(&empty, b"").map_err(why)?;
+            let name = |variable: &&str| ((*variable).to_owned(), empty.display().to_string());
+            made.variables.extend(AWS_FILES.iter().map(name));
+            made.hidden = AWS_ELSEWHERE;
         }
         Ok(made)
     }
@@ -220,7 +268,7 @@ mod tests {
     }
 
     fn hand(name: &str, credentials: &[Credential]) -> Handed {
-        Handed::write(&format!("test-{name}-{}", std::process::id()), "tsk_1", credentials).unwrap()
+        Handed::write(&format!("test-{name}-{}", std::process::id()), "tsk_1", credentials, &[]).unwrap()
     }
 
     #[test]
@@ -260,6 +308,30 @@ mod tests {
         assert_eq!(variables["HALLPASS_ACCESS_TOKEN_API_RELEASE_LIST"], "A");
         assert_eq!(variables["HALLPASS_ACCESS_TOKEN_WEB_PAGES"], "B");
         assert!(!variables.contains_key("HALLPASS_ACCESS_TOKEN"), "which of the two would it be?");
+    }
+
+    #[test]
+    fn keys_of_aws_are_fetched_from_one_place_and_found_in_no_other() {
+        let keys =
+            [("access_key_id", "ASIA1"), ("secret_access_key", "S"), ("session_token", "T"), ("region", "eu-west-1")];
+        let credentials = [credential("lse_1", "aws", "aws:releases:read", &keys)];
+        let served = [("lse_1", "endpoint", "http://127.0.0.1:1/credentials/0"), ("lse_1", "endpoint_token", "E")];
+        let served = served.map(|(lease, member, value)| (lease.to_owned(), member, value.to_owned()));
+        let handed =
+            Handed::write(&format!("test-aws-{}", std::process::id()), "tsk_1", &credentials, &served).unwrap();
+        let variables = &handed.variables;
+        assert_eq!(variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"], "http://127.0.0.1:1/credentials/0");
+        assert_eq!(variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"], "E");
+        assert_eq!(
+            (variables["AWS_REGION"].as_str(), variables["AWS_DEFAULT_REGION"].as_str()),
+            ("eu-west-1", "eu-west-1")
+        );
+        assert!(!variables.values().any(|value| ["ASIA1", "S", "T"].contains(&value.as_str())));
+        assert_eq!(std::fs::read(&variables["AWS_SHARED_CREDENTIALS_FILE"]).unwrap(), b"");
+        assert!(handed.hidden.contains(&"AWS_ACCESS_KEY_ID") && handed.hidden.contains(&"AWS_PROFILE"));
+        assert_eq!(secrets(&credentials).collect::<Vec<_>>(), ["S", "T"]);
+        let none = hand("no-aws", &[credential("lse_2", "sandbox", "sandbox:releases:read", &[("token", "S")])]);
+        assert!(none.hidden.is_empty() && !none.variables.contains_key("AWS_CONFIG_FILE"));
     }
 
     #[test]

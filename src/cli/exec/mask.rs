@@ -1,6 +1,8 @@
 //! Takes secrets out of a stream. A secret may be cut at any place by the chunks it arrives in, so what could be the beginning
 //! of one is held back until it is known to be none.
 
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
 use zeroize::Zeroizing;
 
 /// What stands in the place of a secret.
@@ -8,14 +10,23 @@ pub(crate) const MASK: &[u8] = b"[masked]";
 /// Values shorter than this are not masked: they are words such as `Bearer`, and would punch holes into ordinary text.
 const MIN_SECRET_BYTES: usize = 16;
 
-/// The secrets to take out.
+type Known = Vec<Zeroizing<Vec<u8>>>;
+
+/// The secrets to take out. Clones know of the same ones, also of those that are added later.
 #[derive(Clone, Default)]
-pub(crate) struct Secrets(Vec<Zeroizing<Vec<u8>>>);
+pub(crate) struct Secrets(Arc<RwLock<Known>>);
 
 impl Secrets {
-    /// From values of credentials; each is known as it is, and as JSON would write it.
+    /// From values of credentials.
     pub(crate) fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut secrets: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+        let secrets = Self::default();
+        secrets.add(values);
+        secrets
+    }
+
+    /// These too, from now on; each is known as it is, and as JSON would write it.
+    pub(crate) fn add<'a>(&self, values: impl IntoIterator<Item = &'a str>) {
+        let mut secrets = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let mut add = |secret: Vec<u8>| {
             let secret = Zeroizing::new(secret);
             if secret.len() >= MIN_SECRET_BYTES && !secrets.contains(&secret) {
@@ -32,18 +43,21 @@ impl Secrets {
         }
         // The longest first: where one secret begins with another, the whole of it goes.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Self(secrets)
     }
 
-    /// The longest secret that `text` begins with.
-    fn whole(&self, text: &[u8]) -> Option<usize> {
-        self.0.iter().find(|secret| text.starts_with(secret)).map(|secret| secret.len())
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Whether all of `text` is the beginning of a secret.
-    fn begun(&self, text: &[u8]) -> bool {
-        self.0.iter().any(|secret| secret.len() > text.len() && secret.starts_with(text))
-    }
+/// The longest secret that `text` begins with.
+fn whole(known: &Known, text: &[u8]) -> Option<usize> {
+    known.iter().find(|secret| text.starts_with(secret)).map(|secret| secret.len())
+}
+
+/// Whether all of `text` is the beginning of a secret.
+fn begun(known: &Known, text: &[u8]) -> bool {
+    known.iter().any(|secret| secret.len() > text.len() && secret.starts_with(text))
 }
 
 /// Masks one stream.
@@ -71,14 +85,15 @@ impl Masker {
     }
 
     fn release(&mut self, ended: bool) -> Vec<u8> {
+        let known = self.secrets.known();
         let mut out = Vec::with_capacity(self.held.len());
         let mut rest: &[u8] = &self.held;
         while let Some((first, after)) = rest.split_first() {
             // A longer secret may still come of what a shorter one matches already: wait for it.
-            if !ended && self.secrets.begun(rest) {
+            if !ended && begun(&known, rest) {
                 break;
             }
-            if let Some(len) = self.secrets.whole(rest) {
+            if let Some(len) = whole(&known, rest) {
                 out.extend_from_slice(MASK);
                 rest = rest.get(len..).unwrap_or_default();
             } else {
@@ -86,7 +101,9 @@ impl Masker {
                 rest = after;
             }
         }
-        self.held = Zeroizing::new(rest.to_vec());
+        let held = Zeroizing::new(rest.to_vec());
+        drop(known);
+        self.held = held;
         out
     }
 }
@@ -135,6 +152,17 @@ mod tests {
     fn a_secret_is_known_as_json_writes_it() {
         let secret = "-----BEGIN KEY-----\nabc\n";
         assert_eq!(mask(&[secret], &[serde_json::to_string(secret).unwrap().as_bytes()]), "\"[masked]\"");
+    }
+
+    #[test]
+    fn a_secret_that_comes_later_is_masked_from_then_on() {
+        let secrets = Secrets::new([]);
+        let mut masker = Masker::new(secrets.clone());
+        assert_eq!(masker.push(SECRET.as_bytes()), SECRET.as_bytes());
+        secrets.add([SECRET]);
+        let (one, two) = SECRET.split_at(7);
+        let out = [masker.push(one.as_bytes()), masker.push(two.as_bytes()), masker.finish()].concat();
+        assert_eq!(out, MASK);
     }
 
     proptest! {

@@ -2,23 +2,31 @@
 //! that it ends even when this process is killed; it is completed when the child exits, however that comes about.
 
 mod child;
+mod container;
 mod environment;
+mod fresh;
 mod mask;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, Failure, Outcome};
 use super::output::say;
 use super::session::Session;
-use super::task::{AskArgs, is_pending, wait};
+use super::task::{AskArgs, is_pending, refuse_denied, wait};
 use crate::api::{Credential, ProblemKind, TaskAnswer};
 use crate::app::telemetry::escape;
 use crate::client::{Client, ClientError};
-use environment::Handed;
+use crate::domain::Timestamp;
+use crate::sys::{SecretString, SystemClock};
+use container::Endpoint;
+use environment::{Handed, Served};
+use fresh::{Fresh, Keeping, TaskSource};
 use mask::Secrets;
 
 /// The task ends when it is not heard from for so long.
@@ -55,7 +63,9 @@ pub(crate) async fn run(args: ExecArgs, session: &Session) -> Outcome {
     if args.no_wait && is_pending(&opened) {
         return Err(pending(&opened));
     }
-    let done = beside_heartbeat(&client, &task, heartbeat.is_some(), hold(&client, opened, &args)).await;
+    let ended = CancellationToken::new();
+    let work = hold(&client, opened, &args, ended.clone());
+    let done = beside_heartbeat(&client, (&task, &ended), heartbeat.is_some(), work).await;
     let ended = if done.is_ok() { client.complete(&task).await } else { client.cancel(&task).await };
     match ended {
         Ok(closure) => {
@@ -72,34 +82,73 @@ pub(crate) async fn run(args: ExecArgs, session: &Session) -> Outcome {
     done
 }
 
+/// A task that is open as long as the child runs.
+struct Held<'t> {
+    task: &'t str,
+    task_ends_at: Timestamp,
+    /// Cancelled when it is seen to have ended before its time.
+    ended: CancellationToken,
+}
+
 /// From an open task to the child's exit code.
-async fn hold(client: &Client, opened: TaskAnswer, args: &ExecArgs) -> Outcome {
-    let task = opened.id.clone();
+async fn hold(client: &Client, opened: TaskAnswer, args: &ExecArgs, ended: CancellationToken) -> Outcome {
+    let (task, task_ends_at) = (opened.id.clone(), opened.expires_at);
     let mut credentials = opened.credentials.clone();
     if is_pending(&opened) {
         let decided = wait_or_interrupt(client, opened).await?;
-        refuse_denied(&decided)?;
+        refuse_denied(&task, &decided.requests)?;
         credentials.extend(client.collect(&task).await?.credentials);
     } else {
-        refuse_denied(&opened)?;
+        refuse_denied(&task, &opened.requests)?;
     }
     if credentials.is_empty() {
         return Err(Failure::new(Exit::Failure, "nothing was denied, but no credential came")
             .line("more", format!("task {task}")));
     }
-    run_child(client, &task, &credentials, args).await
+    run_child(client, &Held { task: &task, task_ends_at, ended }, &credentials, args).await
 }
 
-async fn run_child(client: &Client, task: &str, credentials: &[Credential], args: &ExecArgs) -> Outcome {
-    let secrets = if args.no_masking { Secrets::default() } else { Secrets::new(environment::secrets(credentials)) };
-    let handed = Handed::write(&client.fresh_id(), task, credentials)?;
-    match child::spawn(&args.command, &handed.variables, !args.no_masking) {
+async fn run_child(client: &Client, held: &Held<'_>, credentials: &[Credential], args: &ExecArgs) -> Outcome {
+    let secrets = Secrets::new(environment::secrets(credentials));
+    let keeping = Keeping {
+        source: Arc::new(TaskSource::new(client, held.task, args.ask.about.ttl)),
+        clock: Arc::new(SystemClock),
+        task_ends_at: held.task_ends_at,
+        secrets: secrets.clone(),
+        ended: held.ended.clone(),
+    };
+    // Both are gone when the child is.
+    let (_endpoint, served) = serve(client, credentials, &keeping).await?;
+    let handed = Handed::write(&client.fresh_id(), held.task, credentials, &served)?;
+    match child::spawn(&args.command, &handed, !args.no_masking) {
         Ok(mut child) => child::watch(&mut child, &secrets).await,
         Err((code, failure)) => {
             say(&failure.to_string());
             Ok(code)
         }
     }
+}
+
+/// What of the credentials is served rather than written down, and its endpoint.
+async fn serve(
+    client: &Client,
+    credentials: &[Credential],
+    keeping: &Keeping,
+) -> Result<(Option<Endpoint>, Vec<Served>), Failure> {
+    let leases: Vec<&Credential> = credentials.iter().filter(|credential| credential.kind == "aws").collect();
+    if leases.is_empty() {
+        return Ok((None, Vec::new()));
+    }
+    let fresh = leases.iter().map(|credential| Fresh::new(credential, keeping).map(Arc::new));
+    let token = client.fresh_id();
+    keeping.secrets.add([token.as_str()]);
+    let endpoint = Endpoint::open(fresh.collect::<Result<_, _>>()?, SecretString::from(token.as_str())).await?;
+    let served = leases.iter().enumerate().flat_map(|(number, credential)| {
+        let of = |member, value| (credential.id.clone(), member, value);
+        [of("endpoint", endpoint.url(number)), of("endpoint_token", token.clone())]
+    });
+    let served = served.collect();
+    Ok((Some(endpoint), served))
 }
 
 /// Wait for people; a signal gives up.
@@ -113,7 +162,12 @@ async fn wait_or_interrupt(client: &Client, opened: TaskAnswer) -> Result<TaskAn
 }
 
 /// Do something while the task is heard from.
-async fn beside_heartbeat<T>(client: &Client, task: &str, beats: bool, work: impl Future<Output = T>) -> T {
+async fn beside_heartbeat<T>(
+    client: &Client,
+    (task, ended): (&str, &CancellationToken),
+    beats: bool,
+    work: impl Future<Output = T>,
+) -> T {
     let heart = async {
         if !beats {
             return std::future::pending::<()>().await;
@@ -126,6 +180,7 @@ async fn beside_heartbeat<T>(client: &Client, task: &str, beats: bool, work: imp
             if let Err(error) = client.heartbeat(task).await {
                 say(&format!("warning: {}", escape(&heartbeat_trouble(&error))));
                 if error.kind() == Some(ProblemKind::TaskClosed) {
+                    ended.cancel();
                     return std::future::pending().await;
                 }
             }
@@ -143,22 +198,6 @@ fn heartbeat_trouble(error: &ClientError) -> String {
     } else {
         format!("the server was not told that the task goes on: {error}")
     }
-}
-
-/// All or nothing: a command that got half of what it needs fails half-way.
-fn refuse_denied(answer: &TaskAnswer) -> Result<(), Failure> {
-    let Some(request) = answer.requests.iter().find(|request| request.state != "granted") else { return Ok(()) };
-    let exit = if request.state == "denied" { Exit::Denied } else { Exit::Ended };
-    let mut failure = Failure::new(exit, format!("{} was {}", request.scopes.join(", "), request.state));
-    if let Some(denied) = &request.denied {
-        failure.code = Some(denied.reason.clone());
-        for because in &denied.because {
-            failure = failure.line("why", because.clone());
-        }
-    }
-    Err(failure
-        .fix("ask for what is permitted (`hallpass scope list`); do not use any other credential")
-        .line("more", format!("task {} · decision {}", answer.id, request.decision)))
 }
 
 fn pending(answer: &TaskAnswer) -> Failure {

@@ -171,3 +171,34 @@ impl Answer {
         date(&self.headers)
     }
 }
+
+/// Where Git finds the repositories of a REST API: an Enterprise Server has its API at `/api/v3` of the same host; github.com and
+/// ghe.com have it on a host of its own.
+pub(super) fn git_url(api: &Url) -> String {
+    let mut url = api.clone();
+    let own_host = url.host_str().and_then(|host| host.strip_prefix("api.")).map(str::to_owned);
+    if let Some(host) = own_host.filter(|_| !api.path().starts_with("/api/")) {
+        // A host without its first label is a host.
+        let _ = url.set_host(Some(&host));
+    }
+    url.set_path("");
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_is_found_beside_the_api() {
+        for (api, git) in [
+            ("https://api.github.com", "https://github.com"),
+            ("https://api.octocorp.ghe.com/", "https://octocorp.ghe.com"),
+            ("https://git.acme.example/api/v3", "https://git.acme.example"),
+            ("https://api.acme.example:8443/api/v3/", "https://api.acme.example:8443"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ] {
+            assert_eq!(git_url(&Url::parse(api).unwrap()), git, "{api}");
+        }
+    }
+}

@@ -296,9 +296,14 @@ impl Minter for GithubMinter {
             return Err(self.discard(&token, why).await);
         }
         let fingerprint = fingerprint(token.expose_secret());
-        // What Git asks for beside a password.
-        let username = SecretString::from("x-access-token");
-        let values = BTreeMap::from([("token", token.clone()), ("username", username)]);
+        let names: Vec<&str> = asked.repositories.iter().map(|one| one.name.as_str()).collect();
+        // What Git asks for beside a password, and what tells its helper whom to answer.
+        let values = BTreeMap::from([
+            ("git_url", SecretString::from(api::git_url(&self.api.base))),
+            ("repositories", SecretString::from(names.join(" "))),
+            ("token", token.clone()),
+            ("username", SecretString::from("x-access-token")),
+        ]);
         Ok(Minted { kind: "github", values, fingerprint, kept: Some(token) })
     }
 

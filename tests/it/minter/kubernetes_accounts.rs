@@ -174,7 +174,7 @@ fn openssl(folder: &std::path::Path, arguments: &str) {
 }
 
 /// An authority, and a server's TLS with a certificate of its.
-fn tls(folder: &std::path::Path) -> Arc<rustls::ServerConfig> {
+pub(crate) fn tls(folder: &std::path::Path) -> Arc<rustls::ServerConfig> {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
     openssl(folder, &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=ca"));

@@ -108,7 +108,7 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     assert!(minted.values.values().any(|secret| fingerprint(secret.expose_secret()) == minted.fingerprint));
     let shown = format!("{minted:?} {plan:?}");
     // A user's name, where a server is and what may be done there are no secrets, though they may be long.
-    let public = ["username", "server", "server_ca", "expires_at", "resource", "scope"];
+    let public = ["username", "server", "server_ca", "expires_at", "resource", "scope", "git_url", "repositories"];
     let secret = minted.values.iter().filter(|(name, _)| !public.contains(name));
     let long = secret.map(|(_, value)| value.expose_secret()).filter(|value| value.len() >= 16);
     assert_eq!(long.clone().filter(|secret| shown.contains(*secret)).count(), 0, "no secret is printed");

@@ -21,13 +21,13 @@ use tokio_util::sync::CancellationToken;
 use crate::support::idp::TestKey;
 
 /// Who accepts the tokens that are for the API server itself.
-pub(super) const API: &str = "https://kubernetes.default.svc.cluster.local";
+pub(crate) const API: &str = "https://kubernetes.default.svc.cluster.local";
 /// The broker's own bearer token.
-pub(super) const BROKER: &str = "the-brokers-own-token";
+pub(crate) const BROKER: &str = "the-brokers-own-token";
 
 /// How the next calls fail.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// This status with a `Status` object of this reason; nothing is done.
     Says(u16, &'static str),
     /// This status from something that is no API server; nothing is done.
@@ -40,53 +40,53 @@ pub(super) enum Fault {
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub(super) struct Call {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) query: BTreeMap<String, String>,
-    pub(super) accept: String,
-    pub(super) body: Value,
+pub(crate) struct Call {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: BTreeMap<String, String>,
+    pub(crate) accept: String,
+    pub(crate) body: Value,
 }
 
 type Key = (String, String, String);
 type Swap = Box<dyn FnOnce(&mut World) + Send>;
 
 /// What is in the cluster, and how it behaves.
-pub(super) struct World {
+pub(crate) struct World {
     /// By resource, namespace and name.
     objects: BTreeMap<Key, Value>,
     next: u64,
     /// The namespaces there are.
-    pub(super) namespaces: BTreeSet<String>,
+    pub(crate) namespaces: BTreeSet<String>,
     /// What the broker may do, as rules, by namespace.
-    pub(super) broker: BTreeMap<String, Vec<Value>>,
+    pub(crate) broker: BTreeMap<String, Vec<Value>>,
     /// Whether the broker may do everything.
-    pub(super) admin: bool,
+    pub(crate) admin: bool,
     /// The broker's token as it is now.
-    pub(super) broker_token: String,
+    pub(crate) broker_token: String,
     /// The next faults, then those of every call whose method and path begin so.
-    pub(super) faults: VecDeque<Fault>,
-    pub(super) broken: Option<(&'static str, Fault)>,
+    pub(crate) faults: VecDeque<Fault>,
+    pub(crate) broken: Option<(&'static str, Fault)>,
     /// What happens just before the next deletion is judged.
-    pub(super) before_delete: Option<Swap>,
+    pub(crate) before_delete: Option<Swap>,
     /// Whether an answer of a token review is remembered for ten seconds.
-    pub(super) remembers: bool,
+    pub(crate) remembers: bool,
     remembered: BTreeMap<String, Timestamp>,
     /// How many seconds longer than asked for a token lives.
-    pub(super) extends: i64,
+    pub(crate) extends: i64,
     /// How far its clock is ahead, in seconds.
-    pub(super) ahead: i64,
+    pub(crate) ahead: i64,
     /// How many objects a page of a list has at most.
-    pub(super) page: usize,
-    pub(super) calls: Vec<Call>,
+    pub(crate) page: usize,
+    pub(crate) calls: Vec<Call>,
 }
 
 /// The API server.
-pub(super) struct Kube {
+pub(crate) struct Kube {
     world: Arc<Mutex<World>>,
     clock: Arc<dyn Clock>,
     key: Arc<TestKey>,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     shutdown: CancellationToken,
 }
 
@@ -109,11 +109,11 @@ fn usual_rights() -> Vec<Value> {
 
 impl Kube {
     /// With the namespaces `agents` and `ci`, a service account `agents/deployer` and a configmap `agents/web`.
-    pub(super) async fn start(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) async fn start(clock: Arc<dyn Clock>) -> Self {
         Self::start_with(clock, None).await
     }
 
-    pub(super) async fn start_with(clock: Arc<dyn Clock>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub(crate) async fn start_with(clock: Arc<dyn Clock>, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let names = ["agents", "ci"].map(str::to_owned);
         let mut world = World {
             objects: BTreeMap::new(),
@@ -146,17 +146,17 @@ impl Kube {
         kube
     }
 
-    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }
 
     /// Whether a token is accepted for an audience at a time, as a review that remembers nothing says it.
-    pub(super) fn accepts(&self, token: &str, audience: &str, now: Timestamp) -> bool {
+    pub(crate) fn accepts(&self, token: &str, audience: &str, now: Timestamp) -> bool {
         tokens::review(&self.world(), &self.key, token, &[audience], now).is_some()
     }
 
     /// Whether whoever holds a token may do something with an object in `agents`, by what it is for and what its account may do.
-    pub(super) fn may(&self, token: &str, now: Timestamp, verb: &str, resource: &str, name: &str) -> bool {
+    pub(crate) fn may(&self, token: &str, now: Timestamp, verb: &str, resource: &str, name: &str) -> bool {
         let world = self.world();
         tokens::review(&world, &self.key, token, &[API], now).is_some_and(|(home, account)| {
             let deed = rbac::Deed { verb, group: "", resource, name };
@@ -165,24 +165,24 @@ impl Kube {
     }
 
     /// What the API server itself says of a token now, which it may remember.
-    pub(super) fn review(&self, token: &str, audience: &str) -> bool {
+    pub(crate) fn review(&self, token: &str, audience: &str) -> bool {
         tokens::remembered_review(&mut self.world(), &self.key, token, &[audience], self.clock.now()).is_some()
     }
 
     /// The claims of a token, once its signature is found good.
-    pub(super) fn claims(&self, token: &str) -> Option<Value> {
+    pub(crate) fn claims(&self, token: &str) -> Option<Value> {
         tokens::verified(&self.key, token)
     }
 
     /// The requests that came since the last time.
-    pub(super) fn take_calls(&self) -> Vec<Call> {
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.world().calls)
     }
 }
 
 impl World {
     /// Put an object there, as somebody with all rights would; its UID.
-    pub(super) fn put(&mut self, resource: &str, namespace: &str, name: &str, mut object: Value) -> String {
+    pub(crate) fn put(&mut self, resource: &str, namespace: &str, name: &str, mut object: Value) -> String {
         self.next += 1;
         let uid = format!("00000000-0000-4000-8000-{:012}", self.next);
         let metadata = &mut object["metadata"];
@@ -194,15 +194,15 @@ impl World {
         uid
     }
 
-    pub(super) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<&Value> {
         self.objects.get(&(resource.to_owned(), namespace.to_owned(), name.to_owned()))
     }
 
-    pub(super) fn get_mut(&mut self, resource: &str, namespace: &str, name: &str) -> Option<&mut Value> {
+    pub(crate) fn get_mut(&mut self, resource: &str, namespace: &str, name: &str) -> Option<&mut Value> {
         self.objects.get_mut(&(resource.to_owned(), namespace.to_owned(), name.to_owned()))
     }
 
-    pub(super) fn take(&mut self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         self.objects.remove(&(resource.to_owned(), namespace.to_owned(), name.to_owned()))
     }
 
@@ -212,14 +212,14 @@ impl World {
     }
 
     /// The names of the objects of a resource whose labels say that they are ours.
-    pub(super) fn ours(&self, resource: &str) -> Vec<String> {
+    pub(crate) fn ours(&self, resource: &str) -> Vec<String> {
         let ours = |object: &&Value| object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "hallpass";
         let name = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
         self.objects.iter().filter(|(key, _)| key.0 == resource).map(|(_, o)| o).filter(ours).map(name).collect()
     }
 
     /// What the garbage collector does in its time: whoever's owner is gone goes too.
-    pub(super) fn collect_garbage(&mut self) {
+    pub(crate) fn collect_garbage(&mut self) {
         let uid = |object: &Value| object["uid"].as_str().unwrap_or_default().to_owned();
         let uids: BTreeSet<String> = self.objects.values().map(|object| uid(&object["metadata"])).collect();
         self.objects.retain(|_, object| {
@@ -229,7 +229,7 @@ impl World {
     }
 
     /// A namespace goes, with all that is in it.
-    pub(super) fn drop_namespace(&mut self, namespace: &str) {
+    pub(crate) fn drop_namespace(&mut self, namespace: &str) {
         self.namespaces.remove(namespace);
         self.objects.retain(|key, _| key.1 != namespace);
     }
