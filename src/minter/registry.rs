@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, postgres, sandbox, ssh};
+use super::{BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, postgres, sandbox, ssh};
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
 use crate::sys::{Clock, Entropy};
@@ -33,6 +33,7 @@ pub type Builder = fn(&BackendSettings, &MinterDeps) -> Result<Arc<dyn Minter>, 
 
 /// Every kind of backend.
 pub const KINDS: &[(&str, Builder)] = &[
+    ("aws", aws::build),
     ("github", github::build),
     ("jwt", jwt::build),
     ("kubernetes", kubernetes::build),

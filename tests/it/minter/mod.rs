@@ -1,5 +1,8 @@
 //! Minters: one conformance suite that every kind must pass, and what is particular to each.
 
+mod aws;
+mod aws_ends;
+pub(crate) mod fake_aws;
 pub(crate) mod fake_github;
 mod github;
 mod github_ends;
