@@ -93,22 +93,31 @@ impl Denials {
         }
         let tended = futures_util::stream::iter(roles).map(|(arn, wanted)| async move {
             let mut state = self.known().get(&arn).cloned().unwrap_or_default();
-            let done = self.tend(&arn, &wanted, &mut state).await;
+            let (done, looked) = match self.tend(&arn, &wanted, &mut state).await {
+                Ok(looked) => (Ok(()), looked),
+                Err(error) => (Err(error), false),
+            };
             state.failed = done.is_err();
-            self.known().insert(arn, state);
-            done
+            let left_out = state.left_out.len();
+            self.known().insert(arn.clone(), state);
+            match left_out {
+                _ if !looked => done,
+                0 => Ok(()),
+                left => Err(self.full(&arn, left)),
+            }
         });
         let done: Vec<Result<(), MintError>> = tended.buffer_unordered(PARALLEL).collect().await;
         done.into_iter().collect()
     }
 
-    async fn tend(&self, arn: &str, wanted: &Wanted, state: &mut Known) -> Result<(), MintError> {
+    /// Whether the policy was read.
+    async fn tend(&self, arn: &str, wanted: &Wanted, state: &mut Known) -> Result<bool, MintError> {
         let now = self.clock.now();
         let nothing_to_do = wanted.is_empty() && state.present.is_empty() && state.looked_at.is_some();
         let all_there = wanted.keys().all(|name| state.since.contains_key(name) || state.left_out.contains(name));
         let looked_lately = state.look_again_at.is_some_and(|at| now < at);
         if !state.failed && (nothing_to_do || (all_there && looked_lately)) {
-            return Ok(());
+            return Ok(false);
         }
         let role = arn.rsplit('/').next().unwrap_or_default();
         let role_id = self.role_id(arn, role, state).await?;
@@ -138,14 +147,15 @@ impl Denials {
         state.looked_at = Some(now);
         let soon = (self.settle_millis / 2).clamp(500, LOOK_AGAIN_MILLIS);
         state.look_again_at = Some(after.plus_millis(if put { soon } else { LOOK_AGAIN_MILLIS }));
-        match state.left_out.len() {
-            0 => Ok(()),
-            left => Err(MintError::Refused(format!(
-                "{left} ended sessions of {arn} do not fit into its inline policies ({} characters): they work until their \
-                 hard stop. Spread the sessions over several ARNs in `roles`",
-                self.room
-            ))),
-        }
+        Ok(true)
+    }
+
+    fn full(&self, arn: &str, left_out: usize) -> MintError {
+        MintError::Refused(format!(
+            "{left_out} ended sessions of {arn} do not fit into its inline policies ({} characters): they work until their hard \
+             stop. Spread the sessions over several ARNs in `roles`",
+            self.room
+        ))
     }
 
     /// The id of a role, once IAM says that it is this one: by its name alone it could be that of another account.
