@@ -19,6 +19,11 @@ const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
 
 /// What tools look for: the type of a credential, one of its values or files, and the variable.
 const VARIABLES: &[(&str, &str, &str)] = &[
+    ("aws", "access_key_id", "AWS_ACCESS_KEY_ID"),
+    ("aws", "secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+    ("aws", "session_token", "AWS_SESSION_TOKEN"),
+    ("aws", "region", "AWS_REGION"),
+    ("aws", "region", "AWS_DEFAULT_REGION"),
     ("jwt", "access_token", "HALLPASS_ACCESS_TOKEN"),
     ("sandbox", "token", "SANDBOX_TOKEN"),
     ("postgres", "host", "PGHOST"),
@@ -37,10 +42,12 @@ const VARIABLES: &[(&str, &str, &str)] = &[
 const PUBLIC: &[&str] = &[
     "certificate",
     "database",
+    "expiration",
     "expires_at",
     "host",
     "namespace",
     "port",
+    "region",
     "server",
     "server_ca",
     "sslmode",

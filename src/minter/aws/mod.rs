@@ -133,11 +133,14 @@ impl AwsMinter {
             self.denials.note_role_id(&handle.role_arn, &session.role_id);
             let their_now = session.expiration.plus_millis(i64::from(seconds).saturating_mul(-1000));
             let measured = their_now.millis_since(self.clock.now());
-            if ahead.saturating_sub(measured) <= MAX_LATE_MILLIS {
+            let late = ahead.saturating_sub(measured);
+            if late.abs() > MAX_LATE_MILLIS {
+                tracing::warn!(backend = %self.backend, ahead_millis = measured, "AWS's clock differs from ours");
+                self.ahead_millis.store(measured, Ordering::Relaxed);
+            }
+            if late <= MAX_LATE_MILLIS {
                 return Ok(session);
             }
-            tracing::warn!(backend = %self.backend, behind_millis = -measured, "AWS's clock is behind ours");
-            self.ahead_millis.store(measured, Ordering::Relaxed);
         }
         Err(MintError::Refused("AWS's clock and ours go apart: have both follow the same time (NTP)".to_owned()))
     }

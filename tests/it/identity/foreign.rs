@@ -14,12 +14,12 @@ use crate::support::idp::{settings, verdict, verifiers};
 
 const HINT: &str = "`make tools` installs what this test needs (Python and npm packages)";
 
-fn foreign() -> PathBuf {
+pub(crate) fn foreign() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign")
 }
 
 /// The virtual environment's Python, in the target directory this test runs from.
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_path_buf();
     let python = target.join("venv/bin/python");
     assert!(python.exists(), "{} is missing; {HINT}", python.display());

@@ -251,6 +251,17 @@ async fn sts_05_a_call_is_tried_three_times_and_what_failed_is_told_apart() {
 }
 
 #[tokio::test]
+async fn sts_05_an_sts_that_never_answers_is_given_up_within_eight_seconds() {
+    let cloud = Cloud::start().await;
+    let minter = cloud.minter("");
+    cloud.aws.fail_always("AssumeRole", Fault::Hang);
+    let plan = plan_of(minter.as_ref(), &scopes(), |_| ());
+    let mint = tokio::time::timeout(std::time::Duration::from_secs(8), minter.mint(&plan)).await.expect("in time");
+    assert!(matches!(mint, Err(MintError::Unavailable(_))), "{mint:?}");
+    assert!((2..=3).contains(&cloud.aws.calls("AssumeRole").len()));
+}
+
+#[tokio::test]
 async fn sts_05_what_no_try_can_mend_is_asked_once() {
     let cloud = Cloud::start().await;
     let minter = cloud.minter("");

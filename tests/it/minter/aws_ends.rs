@@ -36,10 +36,7 @@ fn denied(cloud: &Cloud) -> BTreeSet<String> {
     let listed =
         policies.values().map(|policy| policy["Statement"][0]["Condition"]["StringEquals"]["aws:userid"].clone());
     listed
-        .flat_map(|listed| match listed {
-            Value::Array(many) => many,
-            one => vec![one],
-        })
+        .flat_map(|listed| listed.as_array().cloned().unwrap_or_else(|| vec![listed]))
         .map(|id| id.as_str().unwrap().split_once(':').unwrap().1.to_owned())
         .collect()
 }
@@ -153,7 +150,10 @@ fn crowd(count: u8) -> Vec<(Handle, Timestamp)> {
 }
 
 fn refs(crowd: &[(Handle, Timestamp)]) -> Vec<CredentialRef<'_>> {
-    crowd.iter().map(|(handle, end)| CredentialRef { handle, native_end: *end, kept: None }).collect()
+    crowd
+        .iter()
+        .map(|(handle, end)| CredentialRef { handle, native_end: *end, ending_since: None, kept: None })
+        .collect()
 }
 
 #[tokio::test]

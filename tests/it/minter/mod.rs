@@ -2,6 +2,7 @@
 
 mod aws;
 mod aws_ends;
+mod aws_foreign;
 pub(crate) mod fake_aws;
 pub(crate) mod fake_github;
 mod github;

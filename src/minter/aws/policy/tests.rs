@@ -10,7 +10,8 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     match pattern_rest.next() {
         None => text.is_empty(),
         Some('*') => {
-            (0..=text.len()).filter(|at| text.is_char_boundary(*at)).any(|at| glob(pattern_rest.as_str(), &text[at..]))
+            let rest = |at: usize| text.get(at..).is_some_and(|text| glob(pattern_rest.as_str(), text));
+            (0..=text.len()).any(rest)
         }
         Some('?') => text_rest.next().is_some() && glob(pattern_rest.as_str(), text_rest.as_str()),
         Some(letter) => text_rest.next() == Some(letter) && glob(pattern_rest.as_str(), text_rest.as_str()),

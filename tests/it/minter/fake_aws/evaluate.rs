@@ -82,12 +82,11 @@ fn compare(operator: &str, found: &str, value: &str) -> Result<bool, String> {
 }
 
 fn list(value: &Value) -> Result<Vec<String>, String> {
-    match value {
-        Value::String(one) => Ok(vec![one.clone()]),
-        Value::Array(many) if !many.is_empty() => {
-            many.iter().map(|one| one.as_str().map(str::to_owned).ok_or("no text".to_owned())).collect()
-        }
-        other => Err(format!("{other} is no text and no list of texts")),
+    let text = |one: &Value| one.as_str().map(str::to_owned).ok_or(format!("{one} is no text"));
+    match value.as_array() {
+        Some(many) if many.is_empty() => Err("an empty list".to_owned()),
+        Some(many) => many.iter().map(text).collect(),
+        None => Ok(vec![text(value)?]),
     }
 }
 

@@ -18,7 +18,7 @@ use hallpass::sys::ManualClock;
 use serde_json::{Value, json};
 
 use evaluate::Context;
-pub(crate) use world::{Inline, Role, Session, World};
+pub(crate) use world::{Session, World};
 
 pub(crate) const ACCOUNT: &str = "123456789012";
 /// The broker's own user.
@@ -97,12 +97,6 @@ impl FakeAws {
 
     pub(crate) fn fail_always(&self, action: &str, fault: Fault) {
         self.world().always.insert(action.to_owned(), fault);
-    }
-
-    pub(crate) fn mend(&self) {
-        let mut world = self.world();
-        world.next.clear();
-        world.always.clear();
     }
 
     /// The members of each call of an action that was understood, oldest first.

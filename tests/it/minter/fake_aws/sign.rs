@@ -81,11 +81,9 @@ impl Signed {
     }
 
     fn made_with(&self, secret: &str, request: &Request<'_>) -> String {
-        let headers: String = self
-            .names
-            .iter()
-            .map(|name| format!("{name}:{}\n", request.headers.get(name).map_or("", |value| value.trim())))
-            .collect();
+        let value = |name: &String| request.headers.get(name).map_or("", |value| value.trim());
+        let headers: Vec<String> = self.names.iter().map(|name| format!("{name}:{}\n", value(name))).collect();
+        let headers = headers.concat();
         let mut query: Vec<&str> = request.query.split('&').filter(|one| !one.is_empty()).collect();
         query.sort_unstable();
         let payload = request.headers.get("x-amz-content-sha256").cloned().unwrap_or_else(|| digest(request.body));
