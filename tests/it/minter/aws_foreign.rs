@@ -73,6 +73,27 @@ fn ask(name: &str, answer: &'static str, question: Value) -> Asked {
     Asked { name: name.to_owned(), question, answer }
 }
 
+/// What the evaluator says to all of them, by their names.
+fn decided(asked: &[Asked]) -> Value {
+    let question = |one: &Asked| {
+        let mut question = one.question.clone();
+        question["name"] = json!(one.name);
+        question.as_object_mut().unwrap().retain(|_, member| !member.is_null());
+        question
+    };
+    let questions: Vec<Value> = asked.iter().map(question).collect();
+    let mut node = Command::new("node")
+        .arg(foreign().join("iam_simulate.mjs"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("`make tools` installs what this test needs");
+    node.stdin.take().unwrap().write_all(json!(questions).to_string().as_bytes()).unwrap();
+    let ran = node.wait_with_output().unwrap();
+    assert!(ran.status.success());
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
 #[tokio::test]
 async fn an_evaluator_that_is_not_ours_decides_as_we_say() {
     let cloud = Cloud::start().await;
@@ -130,25 +151,7 @@ async fn an_evaluator_that_is_not_ours_decides_as_we_say() {
         ask("denied", explicit, question(&session, 1, true, READ, inside, Value::Null)),
         ask("its sibling", allowed, question(&sibling, 1, true, READ, inside, Value::Null)),
     ];
-    let questions: Vec<Value> = asked
-        .iter()
-        .map(|one| {
-            let mut question = one.question.clone();
-            question["name"] = json!(one.name);
-            question.as_object_mut().unwrap().retain(|_, member| !member.is_null());
-            question
-        })
-        .collect();
-    let mut node = Command::new("node")
-        .arg(foreign().join("iam_simulate.mjs"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("`make tools` installs what this test needs");
-    node.stdin.take().unwrap().write_all(json!(questions).to_string().as_bytes()).unwrap();
-    let ran = node.wait_with_output().unwrap();
-    assert!(ran.status.success());
-    let said: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let said = decided(&asked);
     for one in &asked {
         assert_eq!(said[&one.name], one.answer, "{}", one.name);
     }
