@@ -148,8 +148,7 @@ mod tests {
 
         /// Nor does a value reach out of the field it stands in, to another account.
         #[test]
-        fn a_parameter_stays_in_its_field(value in "[ -~]{1,40}") {
-            prop_assume!(is_literal(&value));
+        fn a_parameter_stays_in_its_field(value in "[a-c:/@. ]{1,6}") {
             let scope = Scope::new("aws:queue:read".parse().unwrap(), [("r".parse().unwrap(), value)].into());
             let Ok(scope) = scope else { return Ok(()) };
             if let Ok(filled) = template("arn:aws:sqs:{r}:123456789012:jobs").unwrap().fill(&scope) {
