@@ -1,6 +1,7 @@
 //! Minters: they make and end credentials, each in one backend. The contract is here; each kind is one file, and
 //! `registry.rs` is the only place that knows them all.
 
+mod aws;
 mod github;
 mod jwt;
 mod kubernetes;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, oauth, postgres, sandbox, ssh,
+    BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, oauth, postgres, sandbox, ssh,
 };
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
@@ -35,6 +35,7 @@ pub type Builder = fn(&BackendSettings, &MinterDeps) -> Result<Arc<dyn Minter>, 
 
 /// Every kind of backend.
 pub const KINDS: &[(&str, Builder)] = &[
+    ("aws", aws::build),
     ("github", github::build),
     ("jwt", jwt::build),
     ("kubernetes", kubernetes::build),

@@ -29,6 +29,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
 
 /// The keys that kinds of backends add to a backend's own: kind, its file. Their words are the chart's own.
 const KINDS: &[(&str, &str)] = &[
+    ("aws", "src/minter/aws/settings.rs"),
     ("github", "src/minter/github/mod.rs"),
     ("jwt", "src/minter/jwt.rs"),
     ("kubernetes", "src/minter/kubernetes/settings.rs"),

@@ -1,6 +1,6 @@
 //! Who is calling: tokens, keys over time, and what others' implementations make of the same.
 
-mod foreign;
+pub(crate) mod foreign;
 mod http;
 mod json;
 mod keys;

@@ -1,7 +1,11 @@
 //! Minters: one conformance suite that every kind must pass, and what is particular to each.
 
 mod all_kinds;
+mod aws;
+mod aws_ends;
+mod aws_foreign;
 mod fake_as;
+pub(crate) mod fake_aws;
 pub(crate) mod fake_github;
 mod github;
 mod github_ends;
