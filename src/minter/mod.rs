@@ -4,6 +4,7 @@
 mod github;
 mod jwt;
 mod kubernetes;
+mod listing;
 mod postgres;
 mod registry;
 mod sandbox;
@@ -12,13 +13,15 @@ mod sandbox_outside;
 mod settings;
 mod ssh;
 mod status_list;
+mod template;
+mod x509;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use crate::domain::{
-    AgentId, CatalogueEntry, Handle, Lease, LeaseId, LeaseState, MintPlan, Scope, TaskId, Timestamp, Ttl,
+    AgentId, CatalogueEntry, EndCause, Handle, Lease, LeaseId, LeaseState, MintPlan, Scope, TaskId, Timestamp, Ttl,
 };
 use crate::sys::keys::KeyAlgorithm;
 use crate::sys::{SecretString, sha256};
@@ -102,6 +105,17 @@ impl<'a> CredentialRef<'a> {
     pub const fn with(self, kept: Option<&'a SecretString>) -> Self {
         Self { kept, ..self }
     }
+}
+
+/// A credential whose end was put on record before it came to its own, for a revocation list.
+#[derive(Debug, Clone, Copy)]
+pub struct Over<'a> {
+    /// The credential.
+    pub credential: CredentialRef<'a>,
+    /// Since when: since its end was put on record, or, when its lease has ended, since then.
+    pub since: Timestamp,
+    /// Why.
+    pub cause: EndCause,
 }
 
 /// What asking a backend to end a credential achieved.
@@ -281,7 +295,7 @@ pub trait Minter: Send + Sync {
 
     /// The list of what must not be honoured, of the credentials whose end was put on record before they came to their own; `None`
     /// when verifiers of this kind fetch none, whatever there is to list. Needs no outside call.
-    fn revocation_list(&self, _over: &[CredentialRef<'_>], _now: Timestamp) -> Option<RevocationList> {
+    fn revocation_list(&self, _over: &[Over<'_>], _now: Timestamp) -> Option<RevocationList> {
         None
     }
 
@@ -290,12 +304,7 @@ pub trait Minter: Send + Sync {
     ///
     /// # Errors
     /// [`MintError`]; it is tried again.
-    async fn publish(
-        &self,
-        _over: &[CredentialRef<'_>],
-        _list: &RevocationList,
-        _now: Timestamp,
-    ) -> Result<(), MintError> {
+    async fn publish(&self, _over: &[Over<'_>], _list: &RevocationList, _now: Timestamp) -> Result<(), MintError> {
         Ok(())
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, postgres, sandbox, ssh};
+use super::{
+    BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, postgres, sandbox, ssh, x509,
+};
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
 use crate::sys::{Clock, Entropy};
@@ -39,6 +41,7 @@ pub const KINDS: &[(&str, Builder)] = &[
     ("postgres", postgres::build),
     ("sandbox", sandbox::build),
     ("ssh", ssh::build),
+    ("x509", x509::build),
 ];
 
 /// The minters of all configured backends, by the backend's name.

@@ -6,7 +6,8 @@ use super::codec::{Columns, Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx, page};
 use crate::domain::{
-    AgentId, EntryName, GrantId, Handle, Lease, LeaseId, LeaseRecord, LeaseState, Name, RequestId, TaskId, Timestamp,
+    AgentId, EndCause, EntryName, GrantId, Handle, Lease, LeaseId, LeaseRecord, LeaseState, Name, RequestId, TaskId,
+    Timestamp,
 };
 
 const TABLE: &str = "lease";
@@ -313,6 +314,10 @@ pub struct OverRow {
     pub handle: Handle,
     /// When its backend stops honouring it by itself.
     pub native_end: Timestamp,
+    /// Since when it is over: since its end was put on record, or since it has ended.
+    pub since: Timestamp,
+    /// Why.
+    pub cause: EndCause,
 }
 
 impl Store {
@@ -330,7 +335,7 @@ impl Store {
         let (native_end, lease) = after;
         let query = sqlx::query(
             "-- leases.list_over
-            SELECT id, handle, native_end FROM lease
+            SELECT id, handle, native_end, since, cause FROM lease
             WHERE cause IS NOT NULL AND backend = $1 AND native_end >= $2 AND (native_end > $2 OR id > $3)
             ORDER BY native_end, id LIMIT $4",
         )
@@ -349,6 +354,8 @@ fn read_over(row: &AnyRow) -> Result<OverRow, StoreError> {
         lease: row.parse("id")?,
         handle: Handle::new(row.text("handle")?),
         native_end: row.time("native_end")?,
+        since: row.time("since")?,
+        cause: row.parse("cause")?,
     })
 }
 

@@ -34,6 +34,7 @@ const KINDS: &[(&str, &str)] = &[
     ("kubernetes", "src/minter/kubernetes/settings.rs"),
     ("postgres", "src/minter/postgres/settings.rs"),
     ("ssh", "src/minter/ssh/mod.rs"),
+    ("x509", "src/minter/x509/mod.rs"),
 ];
 
 fn schema() -> Value {
