@@ -8,6 +8,7 @@ use rcgen::{Issuer, KeyPair, PublicKeyData as _};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
@@ -173,10 +174,9 @@ fn may_sign(own: &X509Certificate<'_>) -> Result<(), String> {
 }
 
 fn key_id(own: &X509Certificate<'_>) -> Option<Vec<u8>> {
-    use x509_parser::extensions::ParsedExtension;
-    own.iter_extensions().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-        _ => None,
+    own.iter_extensions().find_map(|extension| {
+        let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else { return None };
+        Some(id.0.to_vec())
     })
 }
 

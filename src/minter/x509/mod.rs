@@ -192,12 +192,11 @@ impl X509Minter {
 
     fn sign(&self, native: &Native) -> Result<Minted, MintError> {
         let failed = |error: rcgen::Error| MintError::Unavailable(format!("no certificate could be made: {error}"));
-        let (certificate, private) = match &native.public_key {
-            Some(jwk) => (self.certify(native, &keys::of_agent(jwk, &self.authority)?.0), None),
-            None => {
-                let (key, private) = keys::make().map_err(failed)?;
-                (self.certify(native, &key), Some(private))
-            }
+        let (certificate, private) = if let Some(jwk) = &native.public_key {
+            (self.certify(native, &keys::of_agent(jwk, &self.authority)?.0), None)
+        } else {
+            let (key, private) = keys::make().map_err(failed)?;
+            (self.certify(native, &key), Some(private))
         };
         let own = pem("CERTIFICATE", certificate.map_err(failed)?.der());
         let text = [own.as_str(), &self.authority.chain].concat();

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{T0, World, agent, lease, order, over, plan_of, scope, suite};
 use crate::support::openssh::write_private;
-use crate::support::openssl::{AUTHORITY, make_authority, openssl};
+use crate::support::openssl::{AUTHORITY, make_authority, make_authority_below, openssl};
 
 pub(super) const SETTINGS: &str =
     "name = 'web'\nkind = 'x509'\nca_certificate = 'ca.pem'\nca_key = { file = 'ca.key' }\nservers_poll_seconds = 30";
@@ -207,7 +207,7 @@ async fn a_list_is_written_in_the_form_that_is_wanted_and_one_that_cannot_be_has
 #[tokio::test]
 async fn nothing_outlives_the_authority_and_the_doctor_says_so_in_time() {
     let servers = Servers::new();
-    make_authority(servers.folder.path(), "short", P256, &[&AUTHORITY[..], &["-days", "1"]].concat());
+    make_authority_below(servers.folder.path(), "short", None, "20260922000000Z", P256, &AUTHORITY);
     let minter = servers.world.minter(&SETTINGS.replace("'ca.", "'short."));
     let problems = minter.check().await.unwrap();
     assert!(problems.len() == 1 && problems[0].contains("valid until 2026-09-22"), "{problems:?}");

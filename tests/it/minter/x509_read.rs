@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::x509::{P256, SETTINGS, Servers, certificate, publish, scopes};
 use super::{T0, agent, lease, order, plan_of, scope};
-use crate::support::openssl::{AUTHORITY, make_authority, openssl};
+use crate::support::openssl::{AUTHORITY, make_authority_below, openssl};
 
 /// The keys of RFC 8037 §A.2 and RFC 7515 §A.3.1, their public halves.
 const ED25519_JWK: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
@@ -180,13 +180,11 @@ fn chain(servers: &Servers, above: usize) {
     };
     let mut text = String::new();
     for level in 0..=above {
-        let mut options = options(above - level);
-        if level > 0 {
-            let signer = |ending: &str| servers.path(&format!("level-{}.{ending}", level - 1));
-            options.extend(["-CA".to_owned(), signer("pem"), "-CAkey".to_owned(), signer("key")]);
-        }
+        let options = options(above - level);
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        make_authority(folder, &format!("level-{level}"), P256, &options);
+        let signer = level.checked_sub(1).map(|above| format!("level-{above}"));
+        let name = format!("level-{level}");
+        make_authority_below(folder, &name, signer.as_deref(), "21260921000000Z", P256, &options);
         text = servers.read(&format!("level-{level}.pem")) + &text;
     }
     std::fs::write(folder.join("chain.pem"), text).unwrap();

@@ -36,17 +36,50 @@ pub(crate) const AUTHORITY: [&str; 6] = [
     "-addext",
     "subjectKeyIdentifier=hash",
 ];
-/// The day on which authorities are made, some hours before the tests' clock stands.
-const MADE: &str = "2026-09-21 00:00:00";
+/// When authorities begin, some hours before the tests' clock stands.
+const BEGIN: &str = "20260921000000Z";
+/// When they end, unless a test says so.
+const END: &str = "21260921000000Z";
 
-/// Make an authority, `NAME.key` and `NAME.pem`, whose certificate has these options and is valid for a hundred years.
+/// Make an authority, `NAME.key` and `NAME.pem`: a key of this kind, and a certificate with these options of `openssl req`.
 pub(crate) fn make_authority(folder: &Path, name: &str, key: &[&str], options: &[&str]) {
-    let at = |ending: &str| folder.join(format!("{name}.{ending}")).display().to_string();
-    let (private, certificate, subject) = (at("key"), at("pem"), format!("/O=Acme/CN=Hallpass {name}"));
+    make_authority_below(folder, name, None, END, key, options);
+}
+
+/// The same with an end, signed by another one.
+pub(crate) fn make_authority_below(
+    folder: &Path,
+    name: &str,
+    above: Option<&str>,
+    end: &str,
+    key: &[&str],
+    options: &[&str],
+) {
+    let at = |name: &str, ending: &str| folder.join(format!("{name}.{ending}")).display().to_string();
+    let (private, request, subject) = (at(name, "key"), at(name, "csr"), format!("/O=Acme/CN=Hallpass {name}"));
     openssl(&[&["genpkey", "-out", &private, "-algorithm"], key].concat()).unwrap();
-    let request = [MADE, "openssl", "req", "-new", "-x509", "-key", &private, "-subj", &subject, "-days", "36500"];
-    let made = run("faketime", &[&request, options, &["-out", &certificate]].concat());
-    assert!(made.status.success(), "{made:?}");
+    openssl(&[&["req", "-new", "-key", &private, "-subj", &subject, "-out", &request], options].concat()).unwrap();
+    // `openssl req -x509` begins at the machine's present, which is not the tests'.
+    let database = at(name, "database");
+    let configuration = format!(
+        "[ca]\ndefault_ca = own\n[own]\ndatabase = {database}\nnew_certs_dir = {}\ndefault_md = default\nrand_serial = yes\n\
+         copy_extensions = copyall\nx509_extensions = more\npolicy = any\n[any]\norganizationName = optional\n\
+         commonName = optional\ndomainComponent = optional\norganizationalUnitName = optional\n\
+         [more]\nauthorityKeyIdentifier = keyid\n",
+        folder.display()
+    );
+    std::fs::write(&database, "").unwrap();
+    std::fs::write(at(name, "conf"), configuration).unwrap();
+    let (conf, certificate) = (at(name, "conf"), at(name, "pem"));
+    let mut arguments =
+        vec!["ca", "-batch", "-notext", "-preserveDN", "-config", &conf, "-in", &request, "-out", &certificate];
+    arguments.extend(["-startdate", BEGIN, "-enddate", end]);
+    let signer = above.map(|above| [at(above, "pem"), at(above, "key")]);
+    match &signer {
+        Some([certificate, key]) => arguments.extend(["-cert", certificate, "-keyfile", key]),
+        None => arguments.extend(["-selfsign", "-keyfile", &private]),
+    }
+    openssl(&arguments).unwrap();
     std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
@@ -95,8 +128,8 @@ impl Nginx {
         let text = format!(
             "daemon off; master_process on; worker_processes 1; pid {pid}; error_log {log} info;\n\
              events {{ worker_connections 64; }}\n\
-             http {{ access_log {access} seen; {temporary}\n\
-             log_format seen '$ssl_client_verify serial=$ssl_client_serial subject=$ssl_client_s_dn';\n\
+             http {{ log_format seen '$ssl_client_verify serial=$ssl_client_serial subject=$ssl_client_s_dn';\n\
+             access_log {access} seen; {temporary}\n\
              server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};\n\
              ssl_client_certificate {authority}; ssl_crl {crl}; ssl_verify_client on;\n\
              ssl_session_cache off; ssl_session_tickets off;\n\

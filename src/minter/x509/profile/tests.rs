@@ -120,11 +120,16 @@ fn read_back(profile: &Profile, authority: &Authority) -> (Vec<(String, String)>
         (one.attr_type().to_id_string(), text.to_owned())
     });
     let names = read.subject_alternative_name().unwrap().map_or_else(Vec::new, |names| {
-        let name = |name: &GeneralName<'_>| match name {
-            GeneralName::URI(text) => format!("URI:{text}"),
-            GeneralName::DNSName(text) => format!("DNS:{text}"),
-            GeneralName::RFC822Name(text) => format!("email:{text}"),
-            other => panic!("{other:?}"),
+        let name = |name: &GeneralName<'_>| {
+            if let GeneralName::URI(text) = name {
+                format!("URI:{text}")
+            } else if let GeneralName::DNSName(text) = name {
+                format!("DNS:{text}")
+            } else if let GeneralName::RFC822Name(text) = name {
+                format!("email:{text}")
+            } else {
+                panic!("{name:?}")
+            }
         };
         names.value.general_names.iter().map(name).collect()
     });
