@@ -22,7 +22,9 @@ use std::sync::Arc;
 use hallpass::domain::{
     AgentId, CatalogueEntry, EndCause, LeaseId, MintPlan, Name, ParamType, Scope, TaskId, Timestamp, Ttl,
 };
-use hallpass::minter::{BackendSettings, CredentialRef, MintOrder, Minter, MinterDeps, Minters, Over, SandboxBackend, StatusPlace};
+use hallpass::minter::{
+    BackendSettings, CredentialRef, MintOrder, Minter, MinterDeps, Minters, Over, SandboxBackend, StatusPlace,
+};
 use hallpass::sys::keys::{KeyAlgorithm, KeyRing, KeyTimes, SigningKey};
 use hallpass::sys::{ManualClock, SeededEntropy};
 
