@@ -23,6 +23,8 @@ if [[ $want == check ]]; then
     has ip || missing+=(iproute2)
     has ssh-keygen || missing+=(openssh-client)
     [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
+    has curl || missing+=(curl)
+    [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
     # Debian keeps the server's programs out of the search path.
     if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then missing+=(postgresql); fi
 fi
@@ -39,6 +41,10 @@ if ((${#missing[@]})); then
     "${as_root[@]}" apt-get update -qq
     DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends \
         --option Dpkg::Options::=--force-confold "${missing[@]}" </dev/null
+    if [[ " ${missing[*]} " == *" nginx-light "* ]] && has systemctl; then
+        # The tests start servers of their own; one for the whole system is not wanted.
+        "${as_root[@]}" systemctl disable --now --quiet nginx 2>/dev/null || true
+    fi
 fi
 
 if ! has cargo; then

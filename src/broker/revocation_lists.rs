@@ -10,7 +10,7 @@ use super::bulkhead::in_time;
 use super::end_lease::REVOKE_TIMEOUT;
 use super::{Broker, BrokerError, SweepReport};
 use crate::domain::{Name, Timestamp};
-use crate::minter::{CredentialRef, Minter, Minters, RevocationList};
+use crate::minter::{CredentialRef, Minter, Minters, Over, RevocationList};
 use crate::store::OverRow;
 use crate::sys::sha256;
 
@@ -40,15 +40,21 @@ impl PublishedList {
         Self { tag: sha256(&list.bytes).to_string(), list, over: Vec::new(), made_at: now }
     }
 
-    fn over(&self) -> Vec<CredentialRef<'_>> {
-        refs(&self.over)
+    fn over(&self) -> Vec<Over<'_>> {
+        as_over(&self.over)
     }
 }
 
+fn as_ref(row: &OverRow) -> CredentialRef<'_> {
+    CredentialRef { handle: &row.handle, native_end: row.native_end, kept: None, ending_since: None }
+}
+
 pub(super) fn refs(over: &[OverRow]) -> Vec<CredentialRef<'_>> {
-    over.iter()
-        .map(|row| CredentialRef { handle: &row.handle, native_end: row.native_end, kept: None, ending_since: None })
-        .collect()
+    over.iter().map(as_ref).collect()
+}
+
+fn as_over(over: &[OverRow]) -> Vec<Over<'_>> {
+    over.iter().map(|row| Over { credential: as_ref(row), since: row.since, cause: row.cause }).collect()
 }
 
 /// A list, and when the rows were looked at.
@@ -89,7 +95,7 @@ impl Broker {
         let list = match &*kept {
             Some((_, list)) if list.over == over && younger(list.made_at, MAKE_ANEW_MILLIS) => Arc::clone(list),
             Some(_) | None => {
-                let list = minter.revocation_list(&refs(&over), now).ok_or_else(missing)?;
+                let list = minter.revocation_list(&as_over(&over), now).ok_or_else(missing)?;
                 Arc::new(PublishedList { over, ..PublishedList::new(list, now) })
             }
         };

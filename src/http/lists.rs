@@ -16,9 +16,34 @@ use crate::broker::PublishedList;
 
 /// Read the revocation list of a backend
 ///
-/// What hosts must refuse although it has not come to its own end. For `ssh` an OpenSSH key revocation list, for `RevokedKeys`
-/// of `sshd_config`. At most a second old; send the `ETag` back as `If-None-Match` to fetch it only when it changed. Counted by address.
-#[utoipa::path(get, path = "/v1/backends/{name}/krl", operation_id = "read_revocation_list", tag = "resource servers",
+/// What verifiers must refuse although it has not come to its own end, of a backend whose credentials they check without asking. For
+/// `ssh` an OpenSSH key revocation list, for `RevokedKeys` of `sshd_config`; for `x509` a CRL in DER (RFC 5280), as the distribution
+/// point in each certificate says. At most a second old; send the `ETag` back as `If-None-Match` to fetch it only when it changed.
+/// Counted by address.
+#[utoipa::path(get, path = "/v1/backends/{name}/revocation-list", operation_id = "read_revocation_list", tag = "resource servers",
+    params(("name" = String, Path, description = "The backend's name")),
+    responses(
+        (status = 200, description = "The list", content(
+            (Vec<u8> = "application/octet-stream"),
+            (Vec<u8> = "application/pkix-crl"),
+        )),
+        (status = 304, description = "It has not changed"),
+        (status = 404, description = "not-found"),
+        (status = 429, description = "rate-limited"),
+        (status = 503, description = "storage-unavailable, store-restored, overloaded"),
+    ))]
+pub(super) async fn read(
+    State(state): State<Arc<HttpState>>,
+    PathId(backend): PathId,
+    request: Request,
+) -> Result<Response, Refusal> {
+    answer(&state, &backend, request).await
+}
+
+/// Read the revocation list of a backend
+///
+/// The same as `/v1/backends/{name}/revocation-list`, by the name it had when only `ssh` had one.
+#[utoipa::path(get, path = "/v1/backends/{name}/krl", operation_id = "read_krl", tag = "resource servers",
     params(("name" = String, Path, description = "The backend's name")),
     responses(
         (status = 200, description = "The list", body = Vec<u8>, content_type = "application/octet-stream"),
@@ -32,9 +57,13 @@ pub(super) async fn krl(
     PathId(backend): PathId,
     request: Request,
 ) -> Result<Response, Refusal> {
+    answer(&state, &backend, request).await
+}
+
+async fn answer(state: &HttpState, backend: &str, request: Request) -> Result<Response, Refusal> {
     let (parts, _) = request.into_parts();
     state.broker.admit_address(client_address(&parts, &state.trusted_proxies))?;
-    let published = state.broker.revocation_list(&backend).await?;
+    let published = state.broker.revocation_list(backend).await?;
     Ok(published_answer(&parts.headers, &published))
 }
 

@@ -111,6 +111,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::resume))
         .routes(routes!(agents::events))
         .routes(routes!(introspect::introspect))
+        .routes(routes!(lists::read))
         .routes(routes!(lists::krl))
         .routes(routes!(lists::status_list))
         .routes(routes!(health::jwks))

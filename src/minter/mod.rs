@@ -5,6 +5,7 @@ mod aws;
 mod github;
 mod jwt;
 mod kubernetes;
+mod listing;
 mod oauth;
 mod postgres;
 mod registry;
@@ -14,14 +15,16 @@ mod sandbox_outside;
 mod settings;
 mod ssh;
 mod status_list;
+mod template;
 mod web;
+mod x509;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 use crate::domain::{
-    AgentId, CatalogueEntry, Handle, Lease, LeaseId, LeaseState, MintPlan, Scope, TaskId, Timestamp, Ttl,
+    AgentId, CatalogueEntry, EndCause, Handle, Lease, LeaseId, LeaseState, MintPlan, Scope, TaskId, Timestamp, Ttl,
 };
 use crate::sys::keys::KeyAlgorithm;
 use crate::sys::{SecretString, sha256};
@@ -105,6 +108,17 @@ impl<'a> CredentialRef<'a> {
     pub const fn with(self, kept: Option<&'a SecretString>) -> Self {
         Self { kept, ..self }
     }
+}
+
+/// A credential whose end was put on record before it came to its own, for a revocation list.
+#[derive(Debug, Clone, Copy)]
+pub struct Over<'a> {
+    /// The credential.
+    pub credential: CredentialRef<'a>,
+    /// Since when: since its end was put on record, or, when its lease has ended, since then.
+    pub since: Timestamp,
+    /// Why.
+    pub cause: EndCause,
 }
 
 /// What asking a backend to end a credential achieved.
@@ -284,7 +298,7 @@ pub trait Minter: Send + Sync {
 
     /// The list of what must not be honoured, of the credentials whose end was put on record before they came to their own; `None`
     /// when verifiers of this kind fetch none, whatever there is to list. Needs no outside call.
-    fn revocation_list(&self, _over: &[CredentialRef<'_>], _now: Timestamp) -> Option<RevocationList> {
+    fn revocation_list(&self, _over: &[Over<'_>], _now: Timestamp) -> Option<RevocationList> {
         None
     }
 
@@ -293,12 +307,7 @@ pub trait Minter: Send + Sync {
     ///
     /// # Errors
     /// [`MintError`]; it is tried again.
-    async fn publish(
-        &self,
-        _over: &[CredentialRef<'_>],
-        _list: &RevocationList,
-        _now: Timestamp,
-    ) -> Result<(), MintError> {
+    async fn publish(&self, _over: &[Over<'_>], _list: &RevocationList, _now: Timestamp) -> Result<(), MintError> {
         Ok(())
     }
 

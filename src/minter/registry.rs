@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, oauth, postgres, sandbox, ssh,
+    BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, oauth, postgres, sandbox, ssh, x509,
 };
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
@@ -43,6 +43,7 @@ pub const KINDS: &[(&str, Builder)] = &[
     ("postgres", postgres::build),
     ("sandbox", sandbox::build),
     ("ssh", ssh::build),
+    ("x509", x509::build),
 ];
 
 /// The minters of all configured backends, by the backend's name.

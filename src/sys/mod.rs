@@ -21,7 +21,7 @@ pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
 pub use hash::{canonical_json, fingerprint, sha256, sorted_json};
 pub use http::{FetchError, FetchLimits, HttpClient, HttpSetupError, Incoming, Outgoing};
 pub use json::{JsonError, check_strict, parse_object};
-pub use jwk::{JwkError, PublicJwk};
+pub use jwk::{JwkError, PublicJwk, RawKey};
 pub(crate) use killpoint::killpoint;
 pub use seal::{DeliveryKey, SealError};
 pub use secrecy::{ExposeSecret, SecretString};

@@ -36,6 +36,7 @@ const KINDS: &[(&str, &str)] = &[
     ("oauth", "src/minter/oauth/settings.rs"),
     ("postgres", "src/minter/postgres/settings.rs"),
     ("ssh", "src/minter/ssh/mod.rs"),
+    ("x509", "src/minter/x509/mod.rs"),
 ];
 
 fn schema() -> Value {

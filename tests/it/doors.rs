@@ -36,6 +36,7 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("POST /v1/agents/{id}/resume", [401, 403, 403, 403, 403, 200, 403, 401]),
     ("POST /v1/agents/{id}/suspend", [401, 403, 403, 403, 403, 200, 403, 401]),
     ("GET /v1/backends/{name}/krl", [200; 8]),
+    ("GET /v1/backends/{name}/revocation-list", [200; 8]),
     ("POST /v1/decisions/simulate", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("GET /v1/decisions/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("GET /v1/events", [401, 403, 403, 403, 403, 200, 200, 401]),

@@ -29,3 +29,4 @@ mod ssh_hosts;
 mod store;
 mod story;
 mod support;
+mod x509_servers;

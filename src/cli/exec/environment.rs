@@ -36,6 +36,9 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("aws", "region", "AWS_DEFAULT_REGION"),
     ("ssh", "identity", "HALLPASS_SSH_IDENTITY"),
     ("ssh", "certificate_file", "HALLPASS_SSH_CERTIFICATE"),
+    ("x509", "certificate_file", "HALLPASS_TLS_CERTIFICATE"),
+    ("x509", "key_file", "HALLPASS_TLS_KEY"),
+    ("x509", "ca_file", "HALLPASS_TLS_CA"),
 ];
 /// Values that are no secrets, so that a child may print them.
 const PUBLIC: &[&str] = &[
@@ -95,6 +98,11 @@ fn files_of(credential: &Credential) -> Vec<(&'static str, &'static str, String)
             // ssh looks for the certificate beside the key.
             files.extend(value("private_key").map(|key| ("identity", "id", key)));
             files.extend(value("certificate").map(|text| ("certificate_file", "id-cert.pub", text + "\n")));
+        }
+        "x509" => {
+            files.extend(value("certificate").map(|text| ("certificate_file", "tls.crt", text)));
+            files.extend(value("private_key").map(|key| ("key_file", "tls.key", key)));
+            files.extend(value("server_ca").map(|text| ("ca_file", "ca.crt", text)));
         }
         "kubernetes_token" => {
             if let (Some(server), Some(token)) = (value("server"), value("token")) {
@@ -345,6 +353,12 @@ mod tests {
                 "k8s:web:read",
                 &[("server", "https://k"), ("server_ca", "PEM"), ("namespace", "web"), ("token", "T")],
             ),
+            credential(
+                "lse_3",
+                "x509",
+                "tls:web:call",
+                &[("certificate", "CRT\n"), ("private_key", "KEY\n"), ("server_ca", "CA\n")],
+            ),
         ];
         let handed = hand("files", &credentials);
         let read = |variable: &str| {
@@ -362,6 +376,12 @@ mod tests {
         assert_eq!(config["users"][0]["user"]["token"], "T");
         assert_eq!(config["clusters"][0]["cluster"]["certificate-authority-data"], "UEVN");
         assert_eq!(config["contexts"][0]["context"]["namespace"], "web");
+        for (variable, text) in
+            [("HALLPASS_TLS_CERTIFICATE", "CRT\n"), ("HALLPASS_TLS_KEY", "KEY\n"), ("HALLPASS_TLS_CA", "CA\n")]
+        {
+            assert_eq!(read(variable).0, text);
+        }
+        assert_eq!(secrets(&credentials).collect::<Vec<_>>(), ["K", "T", "KEY\n"]);
         read("HALLPASS_CREDENTIALS_FILE");
         drop(handed);
         assert!(!path.parent().unwrap().parent().unwrap().exists());

@@ -1,13 +1,12 @@
 //! Keys: the authority's, read from the configuration's secret, and the one a certificate is for, which the agent sends as a JWK
 //! or the broker makes. Only Ed25519 and ECDSA on P-256 get through, and never the authority's own.
 
-use serde::Deserialize;
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
 use ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData};
 use ssh_key::{Algorithm, EcdsaCurve, HashAlg, LineEnding, PrivateKey};
 
 use super::super::MintError;
-use crate::sys::{Entropy, ExposeSecret as _, PublicJwk, SecretString};
+use crate::sys::{Entropy, ExposeSecret as _, PublicJwk, RawKey, SecretString};
 
 /// Read the authority's private key, in OpenSSH's own format and without a passphrase.
 pub(super) fn read_authority(text: &SecretString) -> Result<PrivateKey, String> {
@@ -26,33 +25,16 @@ pub(super) fn read_authority(text: &SecretString) -> Result<PrivateKey, String> 
     }
 }
 
-/// The coordinates of a JWK's point.
-#[derive(Deserialize)]
-struct Point {
-    crv: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-}
-
 /// The agent's public key, as it sent it.
 pub(super) fn of_agent(jwk: &str, authority: &PrivateKey) -> Result<KeyData, MintError> {
     let refuse = |why: String| MintError::Unsupported(format!("the key to certify: {why}"));
     let jwk = PublicJwk::parse(jwk).map_err(|error| refuse(error.to_string()))?;
-    let point: Point = serde_json::from_str(jwk.canonical()).map_err(|error| refuse(error.to_string()))?;
-    let number = |text: &Option<String>| {
-        data_encoding::BASE64URL_NOPAD.decode(text.as_deref().unwrap_or_default().as_bytes()).unwrap_or_default()
-    };
-    let key = match point.crv.as_deref() {
-        Some("Ed25519") => {
-            let bytes: [u8; 32] = number(&point.x).try_into().map_err(|_| refuse("not 32 bytes".to_owned()))?;
-            KeyData::Ed25519(Ed25519PublicKey(bytes))
-        }
-        Some("P-256") => {
-            // SEC 1 §2.3.3: an uncompressed point.
-            let bytes = [vec![4], number(&point.x), number(&point.y)].concat();
+    let key = match jwk.raw() {
+        Some(RawKey::Ed25519(bytes)) => KeyData::Ed25519(Ed25519PublicKey(bytes)),
+        Some(RawKey::P256(bytes)) => {
             KeyData::Ecdsa(EcdsaPublicKey::from_sec1_bytes(&bytes).map_err(|error| refuse(error.to_string()))?)
         }
-        _ => return Err(refuse("only Ed25519 and P-256 keys are certified".to_owned())),
+        None => return Err(refuse("only Ed25519 and P-256 keys are certified".to_owned())),
     };
     if key == *authority.public_key().key_data() {
         return Err(refuse("it is the authority's own".to_owned()));

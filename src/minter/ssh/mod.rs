@@ -6,8 +6,8 @@ mod keys;
 mod krl;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -16,19 +16,16 @@ use ssh_key::certificate::{Builder, CertType};
 use ssh_key::{PrivateKey, PublicKey};
 
 use self::effect::{Effect, Permits, permits};
+use super::listing::Listing;
 use super::{
-    BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability,
-    RevocationList, Revoked,
+    BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Over, Probe,
+    Revocability, RevocationList, Revoked,
 };
 use crate::domain::{AgentId, CatalogueEntry, Handle, MintPlan, Name, Scope, Timestamp};
 use crate::sys::{Clock, Entropy, SecretRef, SecretString, canonical_json, fingerprint, sha256};
 
 /// How long before its mint a certificate is valid already, for hosts whose clocks are behind.
 const BACKDATED_MILLIS: i64 = 30_000;
-/// From the end of a lease until the list that says so is out, in milliseconds: the commit, and the chore that publishes it.
-const UNTIL_LISTED_MILLIS: i64 = 5_000;
-/// How old a list may be that another replica answers with, in milliseconds.
-const STALE_MILLIS: i64 = 2_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,20 +75,11 @@ struct Native {
 struct SshMinter {
     backend: Name,
     authority: PrivateKey,
-    krl_file: Option<PathBuf>,
     hosts_poll_seconds: u32,
+    listing: Listing,
     deployment: String,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    /// Since when each serial number is on the published list, as this replica knows.
-    listed: Mutex<Listed>,
-}
-
-#[derive(Default)]
-struct Listed {
-    since: BTreeMap<u64, Timestamp>,
-    /// What stands in the file.
-    written: Vec<u8>,
 }
 
 pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc<dyn Minter>, MintError> {
@@ -105,12 +93,11 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     Ok(Arc::new(SshMinter {
         backend: settings.name.clone(),
         authority: keys::read_authority(&text).map_err(|why| wrong(format!("`ca_key`, {secret}: {why}")))?,
-        krl_file: own.krl_file.map(|file| deps.folder.join(file)),
         hosts_poll_seconds: own.hosts_poll_seconds,
+        listing: Listing::new("hosts", own.hosts_poll_seconds, own.krl_file.map(|file| deps.folder.join(file))),
         deployment: deps.deployment.clone(),
         clock: Arc::clone(&deps.clock),
         entropy: Arc::clone(&deps.entropy),
-        listed: Mutex::default(),
     }))
 }
 
@@ -143,14 +130,6 @@ fn summary(order: &MintOrder<'_>, permits: &Permits, key: Option<&str>) -> Vec<S
 }
 
 impl SshMinter {
-    fn listed(&self) -> std::sync::MutexGuard<'_, Listed> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn poll_millis(&self) -> i64 {
-        i64::from(self.hosts_poll_seconds).saturating_mul(1000)
-    }
-
     fn sign(&self, native: &Native) -> Result<Minted, ssh_key::Error> {
         let (key, private) = match &native.public_key {
             Some(text) => (PublicKey::from_openssh(text)?.key_data().clone(), None),
@@ -194,7 +173,7 @@ impl Minter for SshMinter {
     fn revocability(&self) -> Revocability {
         Revocability {
             how: "hosts refuse new logins once they have fetched the revocation list; an open session goes on",
-            strength: if self.hosts_poll_seconds < 60 { "within_seconds" } else { "within_minutes" },
+            strength: self.listing.strength(),
         }
     }
 
@@ -254,59 +233,21 @@ impl Minter for SshMinter {
 
     /// Gone when every host that fetches the list as often as it should has one that lists it.
     async fn revoke(&self, credential: CredentialRef<'_>) -> Result<Revoked, MintError> {
-        let now = self.clock.now();
-        let since = self.listed().since.get(&serial_of(credential.handle)).copied();
-        let by = match since {
-            Some(since) => since.plus_millis(self.poll_millis().saturating_add(STALE_MILLIS)),
-            None => now.plus_millis(self.poll_millis().saturating_add(UNTIL_LISTED_MILLIS)),
-        };
-        Ok(match since {
-            Some(since) if by <= now && now < credential.native_end => Revoked::Gone(format!(
-                "on the revocation list since {since}, which hosts fetch every {} s",
-                self.hosts_poll_seconds
-            )),
-            Some(_) | None => Revoked::EndsBy(by.min(credential.native_end)),
-        })
+        Ok(self.listing.told(credential, self.clock.now()))
     }
 
-    fn revocation_list(&self, over: &[CredentialRef<'_>], now: Timestamp) -> Option<RevocationList> {
-        let serials: Vec<u64> = over.iter().map(|credential| serial_of(credential.handle)).collect();
+    fn revocation_list(&self, over: &[Over<'_>], now: Timestamp) -> Option<RevocationList> {
+        let serials: Vec<u64> = over.iter().map(|over| serial_of(over.credential.handle)).collect();
         // No media type is registered for it.
         Some(RevocationList { media_type: "application/octet-stream", bytes: krl::render(&serials, now) })
     }
 
-    async fn publish(
-        &self,
-        over: &[CredentialRef<'_>],
-        list: &RevocationList,
-        now: Timestamp,
-    ) -> Result<(), MintError> {
-        if let Some(file) = &self.krl_file
-            && self.listed().written != list.bytes
-        {
-            replace(file, &list.bytes).await.map_err(|error| {
-                MintError::Unavailable(format!("the revocation list {} cannot be written: {error}", file.display()))
-            })?;
-        }
-        let mut listed = self.listed();
-        let since = |credential: &CredentialRef<'_>| {
-            let serial = serial_of(credential.handle);
-            (serial, listed.since.get(&serial).copied().unwrap_or(now))
-        };
-        let since = over.iter().map(since).collect();
-        *listed = Listed { since, written: list.bytes.clone() };
-        Ok(())
+    async fn publish(&self, over: &[Over<'_>], list: &RevocationList, now: Timestamp) -> Result<(), MintError> {
+        self.listing.publish(over, &list.bytes, now).await
     }
 
     async fn check(&self) -> Result<Vec<String>, MintError> {
-        let folder = self.krl_file.as_deref().and_then(Path::parent);
-        let missing = folder.filter(|folder| !folder.is_dir()).map(|folder| {
-            format!(
-                "the folder {} of `krl_file` is not there: make it, and let the broker write to it",
-                folder.display()
-            )
-        });
-        Ok(missing.into_iter().collect())
+        Ok(self.listing.check("krl_file").into_iter().collect())
     }
 
     /// Hosts honour a certificate without asking anybody, and none of them can be asked.
@@ -317,16 +258,4 @@ impl Minter for SshMinter {
     async fn inventory(&self) -> Result<Inventory, MintError> {
         Ok(Inventory::Unlistable)
     }
-}
-
-/// Write a file so that whoever reads it finds the old one or the new one, whole.
-async fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = file.with_file_name(name);
-    let mut to = tokio::fs::File::create(&new).await?;
-    tokio::io::AsyncWriteExt::write_all(&mut to, bytes).await?;
-    to.sync_all().await?;
-    drop(to);
-    tokio::fs::rename(&new, file).await
 }

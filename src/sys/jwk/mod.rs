@@ -73,6 +73,15 @@ impl Members {
     }
 }
 
+/// The bytes of a public key of the kinds that certificates are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RawKey {
+    /// Ed25519 (RFC 8032 §5.1.5).
+    Ed25519([u8; 32]),
+    /// A point on P-256, uncompressed (SEC 1 §2.3.3).
+    P256([u8; 65]),
+}
+
 /// A public key that an agent sent, known to be one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicJwk {
@@ -113,6 +122,21 @@ impl PublicJwk {
     #[must_use]
     pub fn canonical(&self) -> &str {
         &self.canonical
+    }
+
+    /// Its bytes, of Ed25519 and P-256; `None` for keys of other kinds.
+    #[must_use]
+    pub fn raw(&self) -> Option<RawKey> {
+        let members: Members = serde_json::from_str(&self.canonical).ok()?;
+        let number = |text: &Option<String>| decode("", text.as_deref().unwrap_or_default()).ok();
+        match members.crv.as_deref() {
+            Some("Ed25519") => number(&members.x)?.try_into().ok().map(RawKey::Ed25519),
+            Some("P-256") => {
+                let bytes = [vec![4], number(&members.x)?, number(&members.y)?].concat();
+                bytes.try_into().ok().map(RawKey::P256)
+            }
+            Some(_) | None => None,
+        }
     }
 
     /// The SHA-256 thumbprint in base64url (RFC 7638), as in `cnf.jkt` (RFC 9449 §6.1).

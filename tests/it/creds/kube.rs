@@ -25,7 +25,7 @@ impl Stage {
     async fn start() -> Self {
         let files = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(SystemClock.now()));
-        let kube = Kube::start_with(Arc::clone(&clock), Some(tls(files.path()))).await;
+        let kube = Kube::start_with(clock.clone(), Some(tls(files.path()))).await;
         let token = files.path().join("token");
         std::fs::write(&token, BROKER).unwrap();
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -22,12 +22,18 @@ mod registry;
 mod sandbox;
 mod ssh;
 mod suite;
+mod x509;
+mod x509_read;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hallpass::domain::{AgentId, CatalogueEntry, LeaseId, MintPlan, Name, ParamType, Scope, TaskId, Timestamp, Ttl};
-use hallpass::minter::{BackendSettings, MintOrder, Minter, MinterDeps, Minters, SandboxBackend, StatusPlace};
+use hallpass::domain::{
+    AgentId, CatalogueEntry, EndCause, LeaseId, MintPlan, Name, ParamType, Scope, TaskId, Timestamp, Ttl,
+};
+use hallpass::minter::{
+    BackendSettings, CredentialRef, MintOrder, Minter, MinterDeps, Minters, Over, SandboxBackend, StatusPlace,
+};
 use hallpass::sys::keys::{KeyAlgorithm, KeyRing, KeyTimes, SigningKey};
 use hallpass::sys::{ManualClock, SeededEntropy};
 
@@ -116,6 +122,12 @@ fn order<'a>(agent: &'a AgentId, scopes: &'a [(Scope, CatalogueEntry)]) -> MintO
 
 fn agent() -> AgentId {
     "release-bot".parse().unwrap()
+}
+
+/// These leases, revoked at that time.
+fn over<'a>(plans: &[&'a MintPlan], since: Timestamp) -> Vec<Over<'a>> {
+    let over = |plan: &&'a MintPlan| Over { credential: CredentialRef::of_plan(plan), since, cause: EndCause::Revoked };
+    plans.iter().map(over).collect()
 }
 
 /// The plan of an order for these scopes, after a change to it.

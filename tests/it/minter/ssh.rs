@@ -9,7 +9,7 @@ use hallpass::sys::{ExposeSecret as _, PublicJwk};
 use serde_json::json;
 use ssh_key::{Certificate, HashAlg, PublicKey};
 
-use super::{T0, World, agent, lease, order, plan_of, scope, suite};
+use super::{T0, World, agent, lease, order, over, plan_of, scope, suite};
 use crate::support::openssh::{describe, is_revoked, make_key, ssh_keygen, write_private};
 
 const SETTINGS: &str = "name = 'hosts'\nkind = 'ssh'\nca_key = { file = 'ca' }\nhosts_poll_seconds = 30";
@@ -223,7 +223,7 @@ fn one_certificate_has_one_command() {
 
 /// List these leases, publish, and give back the list.
 async fn publish(minter: &dyn Minter, plans: &[&MintPlan], now: Timestamp) -> Result<Vec<u8>, MintError> {
-    let over: Vec<_> = plans.iter().map(|plan| CredentialRef::of_plan(plan)).collect();
+    let over = over(plans, now);
     let list = minter.revocation_list(&over, now).unwrap();
     minter.publish(&over, &list, now).await.map(|()| list.bytes)
 }

@@ -1,14 +1,15 @@
 //! What a catalogue entry lets a certificate do, and the one place where a scope's parameters get into it. A value stands in a
 //! principal, an address, or one word of a command; where it would mean anything else there, the scope cannot be expressed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{CatalogueEntry, Name};
+use crate::domain::CatalogueEntry;
 use crate::minter::settings::read_effect;
+use crate::minter::template::{Values, fill};
 use crate::minter::{MintError, MintOrder};
 use crate::sys::canonical_json;
 
@@ -96,12 +97,6 @@ enum Place {
     Address,
 }
 
-/// The values of a scope's parameters, or only their names when the catalogue is checked.
-enum Values<'a> {
-    Given(&'a BTreeMap<Name, String>),
-    Declared(&'a CatalogueEntry),
-}
-
 impl Effect {
     /// Read and check an entry's.
     pub(super) fn read(entry: &CatalogueEntry) -> Result<Self, MintError> {
@@ -163,34 +158,17 @@ pub(super) fn permits(order: &MintOrder<'_>) -> Result<Permits, MintError> {
 
 /// Put values in the places of their names. This is the only way by which anything of a request gets into a certificate.
 fn put(template: &str, values: &Values<'_>, place: Place) -> Result<String, String> {
-    let (mut text, mut rest, mut known) = (String::new(), template, true);
-    while let Some((before, after)) = rest.split_once('{') {
-        let (name, after) = after.split_once('}').ok_or("a `{` without `}`")?;
-        text.push_str(plain(before)?);
-        match values {
-            Values::Given(given) => {
-                let found = given.iter().find(|(known, _)| known.as_str() == name);
-                let (_, value) = found.ok_or_else(|| format!("there is no parameter `{name}`"))?;
-                if text.is_empty() && value.starts_with('-') {
-                    return Err(format!("the value of `{name}` would be taken for an option"));
-                }
-                if place == Place::Address && value.parse::<IpAddr>().is_err() {
-                    return Err(format!("the value of `{name}` is not one IP address"));
-                }
-                text.push_str(value);
-            }
-            Values::Declared(entry) if entry.params.keys().any(|declared| declared.as_str() == name) => known = false,
-            Values::Declared(_) => return Err(format!("there is no parameter `{name}`")),
+    let (text, known) = fill(template, values, |before, name, value| {
+        if before.is_empty() && value.starts_with('-') {
+            return Err(format!("the value of `{name}` would be taken for an option"));
         }
-        rest = after;
-    }
-    text.push_str(plain(rest)?);
+        if place == Place::Address && value.parse::<IpAddr>().is_err() {
+            return Err(format!("the value of `{name}` is not one IP address"));
+        }
+        Ok(())
+    })?;
     // What is made of names alone is looked at when it has its values.
     if known { fit(text, place) } else { Ok(text) }
-}
-
-fn plain(text: &str) -> Result<&str, String> {
-    if text.contains('}') { Err("a `}` without `{`".to_owned()) } else { Ok(text) }
 }
 
 /// The text as it stands in the certificate, if it means there what it says.

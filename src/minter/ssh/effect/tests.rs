@@ -1,10 +1,12 @@
 //! What gets into a certificate: each place takes only what means there what it says, and a shell reads the words back as given.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::{ParamType, Ttl};
+use crate::domain::{Name, ParamType, Ttl};
 
 fn entry(effect: serde_json::Value) -> CatalogueEntry {
     let word = |name: &str| (name.parse::<Name>().unwrap(), ParamType::Word { max_length: 64 });
