@@ -5,6 +5,7 @@ mod github;
 mod jwt;
 mod kubernetes;
 mod postgres;
+mod redis;
 mod registry;
 mod sandbox;
 #[cfg(debug_assertions)]

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, postgres, sandbox, ssh};
+use super::{
+    BackendSettings, MintError, Minter, SandboxBackend, github, jwt, kubernetes, postgres, redis, sandbox, ssh,
+};
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
 use crate::sys::{Clock, Entropy};
@@ -37,6 +39,7 @@ pub const KINDS: &[(&str, Builder)] = &[
     ("jwt", jwt::build),
     ("kubernetes", kubernetes::build),
     ("postgres", postgres::build),
+    ("redis", redis::build),
     ("sandbox", sandbox::build),
     ("ssh", ssh::build),
 ];

@@ -9,6 +9,7 @@ mod kubernetes;
 mod kubernetes_accounts;
 mod kubernetes_faults;
 mod postgres;
+mod redis;
 mod registry;
 mod sandbox;
 mod ssh;

@@ -13,5 +13,6 @@ pub(crate) mod outside;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod store_fault;
 pub(crate) mod wire;
