@@ -23,6 +23,9 @@ if [[ $want == check ]]; then
     has ip || missing+=(iproute2)
     has ssh-keygen || missing+=(openssh-client)
     [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
+    # Only its programs: the tests start servers of their own.
+    has redis-server || missing+=(redis-server)
+    has redis-cli || missing+=(redis-tools)
     # Debian keeps the server's programs out of the search path.
     if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then missing+=(postgresql); fi
 fi

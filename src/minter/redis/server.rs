@@ -49,10 +49,7 @@ impl Server {
             }
         }
         let fresh = self.client.get_multiplexed_async_connection_with_config(&self.config).await;
-        let mut connection = fresh.map_err(|error| match failed(&error) {
-            MintError::Unavailable(why) => MintError::Unreached(why),
-            other => other,
-        })?;
+        let mut connection = fresh.map_err(|error| meant(&error, MintError::Unreached))?;
         let answer = first.query_async(&mut connection).await.map_err(|error| failed(&error))?;
         Ok((Session { server: self, connection, _permit: permit }, answer))
     }
@@ -81,25 +78,23 @@ impl Session<'_> {
     }
 }
 
-/// What an error means. No value of ours is in its text.
+/// What an error means, when the server may have acted. No value of ours is in its text.
 pub(super) fn failed(error: &RedisError) -> MintError {
+    meant(error, MintError::Unavailable)
+}
+
+/// What an error means; what passes by itself is `passing`.
+pub(super) fn meant(error: &RedisError, passing: fn(String) -> MintError) -> MintError {
+    const PASSING: [&str; 9] =
+        ["BUSY", "CLUSTERDOWN", "EXECABORT", "LOADING", "MASTERDOWN", "MISCONF", "OOM", "READONLY", "TRYAGAIN"];
     let text = error.to_string();
     match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _)
-        | (ErrorKind::Server(ServerErrorKind::NoPerm), _)
+        (ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm), _)
         | (_, Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => {
             MintError::Misconfigured(format!("{text}; `hallpass doctor` says which rights the broker's user lacks"))
         }
         (ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported, _) => MintError::Misconfigured(text),
-        // What passes: it loads, is busy, is out of memory, is a replica for now, cannot write its disk.
-        (
-            _,
-            Some(
-                "BUSY" | "CLUSTERDOWN" | "EXECABORT" | "LOADING" | "MASTERDOWN" | "MISCONF" | "OOM" | "READONLY"
-                | "TRYAGAIN",
-            ),
-        ) => MintError::Unavailable(text),
-        (_, Some(_)) => MintError::Refused(text),
-        (_, None) => MintError::Unavailable(text),
+        (_, Some(code)) if !PASSING.contains(&code) => MintError::Refused(text),
+        (_, Some(_) | None) => passing(text),
     }
 }

@@ -63,8 +63,8 @@ impl Users {
             end.cmd("ACL").arg(&["SETUSER", name, "reset", "off"]).cmd("DEL").arg(fence(name));
             end.cmd("CLIENT").arg(&["KILL", "USER", name]).cmd("ACL").arg(&["DELUSER", name]).ignore_errors();
             let answers: Vec<RedisResult<Value>> = session.ask(&end).await?;
-            let needed = answers.iter().enumerate().filter(|(at, _)| *at != 1);
-            if let Some(error) = needed.filter_map(|(_, answer)| answer.as_ref().err()).next() {
+            let mut needed = answers.iter().enumerate().filter(|(at, _)| *at != 1);
+            if let Some(error) = needed.find_map(|(_, answer)| answer.as_ref().err()) {
                 return Err(failed(error));
             }
             how = "the server closed the user's connections and deleted it";
@@ -150,10 +150,8 @@ async fn save(session: &mut Session<'_>) -> Result<&'static str, MintError> {
             Ok("; it has no ACL file")
         }
         // It is in the file as it was, so nothing is said to be done.
-        Some(Err(error)) => Err(match failed(&error) {
-            MintError::Refused(why) => MintError::Unavailable(format!("the server cannot write its ACL file: {why}")),
-            other => other,
-        }),
+        Some(Err(error)) if error.code() == Some("NOPERM") => Err(failed(&error)),
+        Some(Err(error)) => Err(MintError::Unavailable(format!("the server cannot write its ACL file: {error}"))),
         None => Err(MintError::Unavailable("no answer to ACL SAVE".to_owned())),
     }
 }
