@@ -124,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn red_02_a_value_adds_no_word_to_a_selector(value in "([ '\"()\\\\+~%&@]|nopass|[^\\p{Cc}]|[\\n\\0]){1,12}") {
+    fn red_02_a_value_adds_no_word_to_a_selector(value in "([ '\"()\\\\+~%&@]|nopass|[^\\p{Cc}]|[\\n\\x00]){1,12}") {
         let effect = entry(json!({ "commands": ["get"], "keys": { "k:{tenant}": "read" } }));
         let params = [("tenant".parse().unwrap(), value)].into();
         if let Ok(selector) = Effect::read(&effect).unwrap().selector(&Values::Given(&params)) {
