@@ -95,6 +95,7 @@ async fn one(minter: &dyn Minter, ids: &Ids, scope: &(Scope, CatalogueEntry)) ->
         now,
         ends_at: now.plus(Ttl::TEN_MINUTES),
         confirmation_key: None,
+        status: None,
     };
     let plan = minter.plan(&order).unwrap();
     let mut at = Instant::now();

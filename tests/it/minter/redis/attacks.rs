@@ -162,7 +162,7 @@ async fn what_another_deployment_or_somebody_else_made_is_left_alone() {
         value(&minted, "username").trim_end_matches('0'),
     ] {
         let handle = hallpass::domain::Handle::new(name);
-        let credential = CredentialRef { handle: &handle, native_end: plan.native_end, kept: None };
+        let credential = CredentialRef { handle: &handle, native_end: plan.native_end, kept: None, ending_since: None };
         assert!(matches!(ours.revoke(credential).await, Err(MintError::Refused(_))), "{name}");
     }
     assert_eq!(theirs.probe(CredentialRef::of_plan(&plan)).await.unwrap(), Probe::Honoured);
