@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures the release executable over loopback HTTP, beside what the machine itself can do: on SQLite, on PostgreSQL with one
-# replica and with three, and with a million live leases on each. BENCH_SECONDS is the length of each phase (default 10). With
-# arguments only the load generator runs, with these: --store sqlite|postgres, --replicas N, --connections N, --phases
+# replica and with three, with a million live leases on each, and roles that come and go at a target. BENCH_SECONDS is the length
+# of each phase (default 10). With arguments only the load generator runs, with these: --store sqlite|postgres, --replicas N, --connections N, --phases
 # a1,a2,b,c,o,s, --perf FILE, --executable FILE. `BENCH_SECONDS=600 scripts/bench.sh --phases s` is the soak.
 # docs/benchmarks.md says how to read what it prints.
 set -euo pipefail
@@ -21,3 +21,4 @@ done
 for store in sqlite postgres; do
     cargo bench --locked --bench million -- --store "$store"
 done
+cargo bench --locked --bench roles

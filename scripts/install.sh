@@ -25,6 +25,9 @@ if [[ $want == check ]]; then
     [[ -x /usr/sbin/sshd ]] || missing+=(openssh-server)
     has curl || missing+=(curl)
     [[ -x /usr/sbin/nginx ]] || missing+=(nginx-light)
+    # Only its programs: the tests start servers of their own.
+    has redis-server || missing+=(redis-server)
+    has redis-cli || missing+=(redis-tools)
     # Debian keeps the server's programs out of the search path.
     if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then missing+=(postgresql); fi
 fi

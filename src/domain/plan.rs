@@ -24,7 +24,8 @@ pub struct MintPlan {
     pub handle: Handle,
     /// When the credential stops being usable.
     pub ends_at: Timestamp,
-    /// When the backend stops honouring it without being told; not before `ends_at`.
+    /// When the backend stops honouring it without being told; not before `ends_at`, and
+    /// [`Timestamp::NEVER`] where it never does.
     pub native_end: Timestamp,
     /// What only the minter reads: whatever it needs to act on this plan.
     pub native: serde_json::Value,

@@ -8,6 +8,7 @@ mod kubernetes;
 mod listing;
 mod oauth;
 mod postgres;
+mod redis;
 mod registry;
 mod sandbox;
 #[cfg(debug_assertions)]

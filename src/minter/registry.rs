@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, oauth, postgres, sandbox, ssh, x509,
+    BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, oauth, postgres, redis, sandbox, ssh,
+    x509,
 };
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;
@@ -41,6 +42,7 @@ pub const KINDS: &[(&str, Builder)] = &[
     ("kubernetes", kubernetes::build),
     ("oauth", oauth::build),
     ("postgres", postgres::build),
+    ("redis", redis::build),
     ("sandbox", sandbox::build),
     ("ssh", ssh::build),
     ("x509", x509::build),

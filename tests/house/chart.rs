@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::text::leading_name;
-use super::{read, settle};
+use super::{exists, read, settle};
 
 /// Which struct's fields a part of `config` in the chart's values is made of, and which of them the chart itself sets.
 const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
@@ -27,17 +27,25 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("backends", "src/minter/settings.rs", "BackendSettings", &["rest"]),
 ];
 
-/// The keys that kinds of backends add to a backend's own: kind, its file. Their words are the chart's own.
-const KINDS: &[(&str, &str)] = &[
-    ("aws", "src/minter/aws/settings.rs"),
-    ("github", "src/minter/github/mod.rs"),
-    ("jwt", "src/minter/jwt.rs"),
-    ("kubernetes", "src/minter/kubernetes/settings.rs"),
-    ("oauth", "src/minter/oauth/settings.rs"),
-    ("postgres", "src/minter/postgres/settings.rs"),
-    ("ssh", "src/minter/ssh/mod.rs"),
-    ("x509", "src/minter/x509/mod.rs"),
-];
+/// Every kind of backend but the sandbox, which exists in `hallpass dev` only.
+fn kinds() -> Vec<String> {
+    let registry = read("src/minter/registry.rs");
+    let kinds = registry.split_once("KINDS: &[(&str, Builder)] =").and_then(|(_, rest)| rest.split_once("];"));
+    let names = kinds.expect("src/minter/registry.rs has KINDS").0.split('"').skip(1).step_by(2);
+    names.filter(|kind| *kind != "sandbox").map(str::to_owned).collect()
+}
+
+/// The file with the settings of a kind, whose keys are its backends' own. Their words in the chart are the chart's.
+fn settings_of(kind: &str) -> String {
+    let kind = kind.replace('-', "_");
+    let mut places = [format!("{kind}.rs"), format!("{kind}/mod.rs"), format!("{kind}/settings.rs")]
+        .map(|file| format!("src/minter/{file}"))
+        .into_iter();
+    let found = places.find(|path| exists(path) && read(path).contains("struct Settings {\n"));
+    found.unwrap_or_else(|| {
+        panic!("src/minter/{kind} has no `struct Settings` in its own, its mod.rs or its settings.rs")
+    })
+}
 
 fn schema() -> Value {
     serde_json::from_str(&read("helm/hallpass/values.schema.json")).expect("the chart's schema is JSON")
@@ -99,7 +107,7 @@ fn the_chart_knows_every_key_and_says_what_its_comment_says() {
             }
         }
         let of_kinds: BTreeSet<String> = if *section == "backends" {
-            KINDS.iter().flat_map(|(_, path)| fields(path, "Settings")).map(|(key, _)| key).collect()
+            kinds().iter().flat_map(|kind| fields(&settings_of(kind), "Settings")).map(|(key, _)| key).collect()
         } else {
             BTreeSet::new()
         };
@@ -116,15 +124,9 @@ fn the_chart_knows_every_key_and_says_what_its_comment_says() {
 
 #[test]
 fn the_chart_offers_every_kind_of_backend() {
-    let registry = read("src/minter/registry.rs");
-    let kinds = registry.split_once("KINDS: &[(&str, Builder)] =").and_then(|(_, rest)| rest.split_once("];"));
-    let there: Vec<&str> = kinds.expect("src/minter/registry.rs has KINDS").0.split('"').skip(1).step_by(2).collect();
     let backends = properties(&schema(), "backends");
     let offered: Vec<&str> = backends["kind"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    // The sandbox exists in `hallpass dev` only.
-    let wanted: Vec<&str> = there.into_iter().filter(|kind| *kind != "sandbox").collect();
-    assert_eq!(offered, wanted, "the kinds in helm/hallpass/values.schema.json");
-    assert_eq!(KINDS.iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), wanted, "the kinds in this file");
+    assert_eq!(offered, kinds(), "the kinds in helm/hallpass/values.schema.json");
 }
 
 /// Looks at a schema and everything below it.

@@ -16,7 +16,8 @@ use crate::cli::failure::{Exit, Failure};
 /// The variable with the path of the credentials file.
 const CREDENTIALS_FILE: &str = "HALLPASS_CREDENTIALS_FILE";
 
-/// What tools look for: the type of a credential, one of its values or files, and the variable.
+/// What tools look for: the type of a credential, one of its values or files, and the variable. The values of a type that is not
+/// here are in variables such as `HALLPASS_REDIS_URL`.
 const VARIABLES: &[(&str, &str, &str)] = &[
     ("jwt", "access_token", "HALLPASS_ACCESS_TOKEN"),
     ("oauth", "access_token", "HALLPASS_OAUTH_ACCESS_TOKEN"),
@@ -203,6 +204,13 @@ impl Handed {
             made.variables.extend(AWS_FILES.iter().map(name));
             made.hidden = AWS_ELSEWHERE;
         }
+        let other = |kind: &str| VARIABLES.iter().all(|(known, _, _)| *known != kind);
+        for (credential, values) in known.iter().filter(|(credential, _)| other(&credential.kind)) {
+            for member in values.keys() {
+                let variable = format!("HALLPASS_{}_{}", upper(&credential.kind), upper(member));
+                made.variables.extend(named(&known, &credential.kind, member, &variable));
+            }
+        }
         Ok(made)
     }
 }
@@ -251,7 +259,12 @@ fn named(
 fn suffix(scope: &str) -> String {
     let name = scope.split('(').next().unwrap_or(scope);
     let parts: Vec<&str> = name.split(':').take(2).collect();
-    parts.join("_").chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+    upper(&parts.join("_"))
+}
+
+/// As the name of a variable has it.
+fn upper(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 #[cfg(test)]
@@ -340,6 +353,25 @@ mod tests {
         assert_eq!(secrets(&credentials).collect::<Vec<_>>(), ["S", "T"]);
         let none = hand("no-aws", &[credential("lse_2", "sandbox", "sandbox:releases:read", &[("token", "S")])]);
         assert!(none.hidden.is_empty() && !none.variables.contains_key("AWS_CONFIG_FILE"));
+    }
+
+    #[test]
+    fn a_kind_that_no_tool_is_known_for_has_variables_by_its_own_words() {
+        let credentials = [
+            credential("lse_1", "some-kind", "a:b:read", &[("url", "U"), ("access_key", "K")]),
+            credential("lse_2", "redis", "cache:orders:read", &[("url", "R"), ("username", "u")]),
+            credential("lse_3", "redis", "other:orders:read", &[("url", "S"), ("username", "v")]),
+        ];
+        let variables = &hand("unknown", &credentials).variables;
+        for (name, value) in [
+            ("HALLPASS_SOME_KIND_URL", "U"),
+            ("HALLPASS_SOME_KIND_ACCESS_KEY", "K"),
+            ("HALLPASS_REDIS_URL_CACHE_ORDERS", "R"),
+            ("HALLPASS_REDIS_URL_OTHER_ORDERS", "S"),
+        ] {
+            assert_eq!(variables[name], value, "{name}");
+        }
+        assert!(!variables.contains_key("HALLPASS_REDIS_URL"));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The native end of what its backend never stops honouring by itself: 9999-12-30T00:00:00Z, as late as can be written.
+    pub const NEVER: Self = Self::from_secs(253_402_128_000);
+
     /// From milliseconds since the epoch.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {

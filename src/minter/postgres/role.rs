@@ -30,6 +30,9 @@ const GRANT: &str = "-- postgres.grant_group
     grant {} to {}";
 const FORGET_ROWS: &str = "-- postgres.forget_rows
     delete from hallpass.scope_values where role = $1::name";
+/// The same for a script.
+const FORGET_ROWS_TOO: &str = "-- postgres.forget_rows_too
+    delete from hallpass.scope_values where role = {}::name";
 const SET_ROWS: &str = "-- postgres.set_rows
     insert into hallpass.scope_values (role, key, value)
     select $1::name, given.key, given.value from unnest($2::text[], $3::text[]) as given (key, value)";
@@ -209,12 +212,11 @@ impl Roles {
                 run(&mut connection, owned(Script::default())).await.map_err(failed)?;
             }
         }
-        forget_rows(&mut home, name).await?;
-        if found.is_some() {
-            let script = owned(joined).then(DROP, &[Part::Name(name)]);
-            run(&mut home, script).await.map_err(failed)?;
-        }
-        Ok(())
+        let Some(_) = found else { return forget_rows(&mut home, name).await };
+        // With the role in one transaction, which is one sync of the server's log less.
+        let has_rows: bool = sqlx::query_scalar(HAS_ROWS).fetch_one(&mut *home).await.map_err(failed)?;
+        let joined = if has_rows { joined.then(FORGET_ROWS_TOO, &[Part::Text(name.as_str())]) } else { joined };
+        run(&mut home, owned(joined).then(DROP, &[Part::Name(name)])).await.map_err(failed)
     }
 
     /// The names of ours that begin so.

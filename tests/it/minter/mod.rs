@@ -18,6 +18,7 @@ mod oauth;
 mod oauth_ends;
 mod oauth_foreign;
 mod postgres;
+mod redis;
 mod registry;
 mod sandbox;
 mod ssh;

@@ -1,6 +1,7 @@
 //! What every minter must do, whatever its backend. A kind's test makes a [`Subject`] and calls [`run`]; each broken promise
 //! fails with its own sentence.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hallpass::domain::{CatalogueEntry, LeaseId, MintPlan, Scope, TaskId, Timestamp, Ttl};
@@ -17,7 +18,7 @@ pub(super) struct Subject<'a> {
     pub(super) clock: Arc<ManualClock>,
     /// At least two scopes of one bucket.
     pub(super) scopes: Vec<(Scope, CatalogueEntry)>,
-    /// A scope of another bucket.
+    /// A scope of another bucket; one more of the same for a kind of which all scopes share one ([`run_with_one_bucket`]).
     pub(super) elsewhere: (Scope, CatalogueEntry),
     /// Whether the backend accepts a credential at a time; asked of the world, not of the minter.
     pub(super) accepts: &'a dyn Fn(&Minted, Timestamp) -> bool,
@@ -25,11 +26,25 @@ pub(super) struct Subject<'a> {
 
 /// The whole suite.
 pub(super) async fn run(subject: Subject<'_>) {
-    plans_are_pure_and_named_by_their_effect(&subject);
-    what_cannot_be_expressed_is_refused_when_planned(&subject);
-    ending_what_never_existed_is_safe(&subject).await;
-    a_credential_works_until_it_is_ended_and_not_after(&subject).await;
-    a_credential_ends_by_itself(&subject).await;
+    scopes_of_two_buckets_are_never_one_credential(&subject);
+    run_all(&subject).await;
+}
+
+/// The whole suite for a kind of which all scopes can share one credential.
+pub(super) async fn run_with_one_bucket(subject: Subject<'_>) {
+    let all: Vec<_> = subject.scopes.iter().chain([&subject.elsewhere]).cloned().collect();
+    let buckets: BTreeSet<_> = all.iter().map(|(_, entry)| subject.minter.bucket(entry).unwrap()).collect();
+    assert_eq!(buckets.len(), 1, "all scopes share a bucket");
+    subject.minter.plan(&order(&agent(), &all)).expect("and a credential");
+    run_all(&subject).await;
+}
+
+async fn run_all(subject: &Subject<'_>) {
+    plans_are_pure_and_named_by_their_effect(subject);
+    what_cannot_be_expressed_is_refused_when_planned(subject);
+    ending_what_never_existed_is_safe(subject).await;
+    a_credential_works_until_it_is_ended_and_not_after(subject).await;
+    a_credential_ends_by_itself_when_its_plan_says(subject).await;
 }
 
 fn plan(subject: &Subject<'_>, change: impl FnOnce(&mut MintOrder<'_>)) -> MintPlan {
@@ -67,7 +82,7 @@ fn plans_are_pure_and_named_by_their_effect(subject: &Subject<'_>) {
     }
 }
 
-fn what_cannot_be_expressed_is_refused_when_planned(subject: &Subject<'_>) {
+fn scopes_of_two_buckets_are_never_one_credential(subject: &Subject<'_>) {
     let agent = agent();
     let mut mixed = subject.scopes.clone();
     mixed.push(subject.elsewhere.clone());
@@ -76,7 +91,10 @@ fn what_cannot_be_expressed_is_refused_when_planned(subject: &Subject<'_>) {
     assert_ne!(buckets.first(), buckets.last(), "the other one is elsewhere");
     let refused = subject.minter.plan(&order(&agent, &mixed));
     assert!(matches!(refused, Err(MintError::Unsupported(_))), "two buckets in one credential: {refused:?}");
+}
 
+fn what_cannot_be_expressed_is_refused_when_planned(subject: &Subject<'_>) {
+    let agent = agent();
     let mut wrong = subject.scopes.clone();
     wrong[0].1.effect = serde_json::json!({ "surely no key of any effect": 1 });
     assert!(matches!(subject.minter.bucket(&wrong[0].1), Err(MintError::Misconfigured(_))));
@@ -140,14 +158,23 @@ async fn a_credential_works_until_it_is_ended_and_not_after(subject: &Subject<'_
     }
 }
 
-async fn a_credential_ends_by_itself(subject: &Subject<'_>) {
+async fn a_credential_ends_by_itself_when_its_plan_says(subject: &Subject<'_>) {
     let plan = plan(subject, |order| order.lease = LeaseId::new(order.now, [5; 10]));
     let minted = subject.minter.mint(&plan).await.expect("minted");
     subject.minter.activate(&plan.handle).await.expect("activated");
     assert!((subject.accepts)(&minted, plan.ends_at.plus_millis(-1001)), "it works until its last second");
-    assert!(!(subject.accepts)(&minted, plan.native_end), "it does not outlive its native end");
-    subject.clock.set(plan.native_end);
     let credential = CredentialRef::of_plan(&plan).with(minted.kept.as_ref());
+    if plan.native_end == Timestamp::NEVER {
+        let late = plan.ends_at.plus(Ttl::EIGHT_HOURS);
+        subject.clock.set(late);
+        assert!((subject.accepts)(&minted, late), "it needs to be ended, and says so");
+        let ended = subject.minter.revoke(credential).await.expect("ended");
+        assert!(matches!(ended, Revoked::Gone(_)), "what never ends by itself is ended for good: {ended:?}");
+        assert!(!(subject.accepts)(&minted, late), "also long after its time");
+    } else {
+        assert!(!(subject.accepts)(&minted, plan.native_end), "it does not outlive its native end");
+        subject.clock.set(plan.native_end);
+    }
     assert_ne!(subject.minter.probe(credential).await.unwrap(), Probe::Honoured);
     tidy_up(subject.minter.as_ref(), &plan).await;
     if let Inventory::Complete(found) = subject.minter.inventory().await.unwrap() {

@@ -15,6 +15,7 @@ pub(crate) mod outside;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod served;
 pub(crate) mod store_fault;
 pub(crate) mod wire;

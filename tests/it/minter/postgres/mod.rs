@@ -6,6 +6,7 @@ mod ending;
 mod left_behind;
 mod rows;
 mod scale;
+mod sqlalchemy;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
