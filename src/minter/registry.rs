@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{
-    BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, oauth, postgres, redis, sandbox, ssh,
-    x509,
+    BackendSettings, MintError, Minter, SandboxBackend, aws, github, jwt, kubernetes, oauth, postgres, redis, sandbox,
+    ssh, x509,
 };
 use crate::domain::{Catalogue, Name};
 use crate::sys::keys::KeyRing;

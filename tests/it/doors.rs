@@ -37,6 +37,7 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("POST /v1/agents/{id}/suspend", [401, 403, 403, 403, 403, 200, 403, 401]),
     ("GET /v1/backends/{name}/krl", [200; 8]),
     ("GET /v1/backends/{name}/revocation-list", [200; 8]),
+    ("GET /v1/backends/{name}/status-lists/{list}", [200; 8]),
     ("POST /v1/decisions/simulate", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("GET /v1/decisions/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("GET /v1/events", [401, 403, 403, 403, 403, 200, 200, 401]),
@@ -49,6 +50,7 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("POST /v1/tasks", [401, 201, 201, 403, 403, 403, 403, 401]),
     ("GET /v1/tasks/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("POST /v1/tasks/{id}/cancel", [401, 200, 404, 403, 403, 403, 403, 401]),
+    ("GET /v1/tasks/{id}/closure", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("POST /v1/tasks/{id}/complete", [401, 200, 404, 403, 403, 403, 403, 401]),
     ("POST /v1/tasks/{id}/credentials", [401, 202, 404, 403, 403, 403, 403, 401]),
     ("POST /v1/tasks/{id}/heartbeat", [401, 200, 404, 403, 403, 403, 403, 401]),
@@ -138,7 +140,9 @@ fn path_for(path: &str, story: &Story) -> String {
         Some("decisions") => &story.decision,
         _ => "release-bot",
     };
-    path.replace("{id}", id).replace("{slug}", "policy-denied").replace("{name}", "hosts")
+    let backend = if path.ends_with("{list}") { "parts" } else { "hosts" };
+    let path = path.replace("{id}", id).replace("{slug}", "policy-denied").replace("{name}", backend);
+    path.replace("{list}", "0123456789abcdef0123")
 }
 
 async fn knock(wire: &Wire, who: Who, door: &str, story: &Story) -> (u16, String) {
@@ -163,7 +167,7 @@ async fn knock(wire: &Wire, who: Who, door: &str, story: &Story) -> (u16, String
     (answer.status, answer.text)
 }
 
-/// A world with a story, and the agent suspended where the door would resume it.
+/// A world with a story, and the agent suspended where the door would resume it, or its task over where the door tells its end.
 async fn world(door: &str) -> (Wire, Story) {
     let wire = Wire::start().await;
     let story = story(&wire).await;
@@ -171,6 +175,10 @@ async fn world(door: &str) -> (Wire, Story) {
         let reason = json!({ "reason": "test" });
         let suspended = wire.call(OPERATOR, "POST", "/v1/agents/release-bot/suspend", Some(&reason)).await;
         assert_eq!(suspended.status, 200, "{}", suspended.text);
+    }
+    if door.ends_with("/closure") {
+        let path = format!("/v1/tasks/{}/complete", story.task);
+        assert_eq!(wire.call(CALLERS[1], "POST", &path, None).await.status, 200);
     }
     (wire, story)
 }

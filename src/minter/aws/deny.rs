@@ -12,7 +12,7 @@ use super::handle::SessionHandle;
 use super::iam::{Iam, Put};
 use super::policy::deny_policy;
 use crate::domain::{Handle, Timestamp};
-use crate::minter::{CredentialRef, MintError, Probe, Revoked};
+use crate::minter::{MintError, Over, Probe, Revoked};
 use crate::sys::Clock;
 
 /// AWS's limit on all inline policies of a role together, in characters that are no white space (IAM User Guide, "IAM and STS quotas").
@@ -84,9 +84,9 @@ impl Denials {
     ///
     /// # Errors
     /// [`MintError`] of the first role that could not be made to; it is tried again.
-    pub(super) async fn put(&self, over: &[CredentialRef<'_>], now: Timestamp) -> Result<(), MintError> {
+    pub(super) async fn put(&self, over: &[Over<'_>], now: Timestamp) -> Result<(), MintError> {
         let mut roles: BTreeMap<String, Wanted> = self.roles.iter().map(|arn| (arn.clone(), Wanted::new())).collect();
-        for credential in over.iter().filter(|credential| credential.native_end > now) {
+        for credential in over.iter().map(|over| over.credential).filter(|credential| credential.native_end > now) {
             if let Ok(session) = SessionHandle::read(credential.handle) {
                 roles.entry(session.role_arn).or_default().insert(session.name, credential.native_end);
             }

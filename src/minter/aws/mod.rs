@@ -34,8 +34,8 @@ use self::policy::session_policy;
 use self::settings::{ExternalId, Role, SESSION_SECONDS, Settings, iam_of, partition};
 use self::sts::{Ask, Session};
 use super::{
-    BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Probe, Revocability,
-    RevocationList, Revoked, mark,
+    BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Over, Probe,
+    Revocability, RevocationList, Revoked, mark,
 };
 use crate::domain::{CatalogueEntry, MintPlan, Name, Timestamp};
 use crate::minter::settings::without_form;
@@ -205,14 +205,14 @@ impl Minter for AwsMinter {
     }
 
     /// No verifier fetches it: it is the chore that publishes lists which puts the denials. So it names nobody.
-    fn revocation_list(&self, over: &[CredentialRef<'_>], _now: Timestamp) -> Option<RevocationList> {
-        let name = |credential: &CredentialRef<'_>| sha256(credential.handle.as_str()).to_string();
+    fn revocation_list(&self, over: &[Over<'_>], _now: Timestamp) -> Option<RevocationList> {
+        let name = |over: &Over<'_>| sha256(over.credential.handle.as_str()).to_string();
         let names: Vec<String> = over.iter().map(name).collect();
         let bytes = canonical_json(&names).unwrap_or_default().into_bytes();
         self.settings.deny_role_policy.then_some(RevocationList { media_type: "application/json", bytes })
     }
 
-    async fn publish(&self, over: &[CredentialRef<'_>], _: &RevocationList, now: Timestamp) -> Result<(), MintError> {
+    async fn publish(&self, over: &[Over<'_>], _: &RevocationList, now: Timestamp) -> Result<(), MintError> {
         self.denials.put(over, now).await
     }
 

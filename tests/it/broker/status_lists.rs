@@ -31,8 +31,6 @@ effect = {{ audience = "{AUDIENCE}" }}
 "#,
     );
     options.bundle.get_mut("catalogue.toml").unwrap().push_str(&scope);
-    let backend = "name = \"parts\"\nkind = \"jwt\"\nverifiers = \"status_list\"\nstatus_list_seconds = 30";
-    options.backends.push(backend.to_owned());
     Harness::with(options).await
 }
 

@@ -8,7 +8,7 @@ use hallpass::sys::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::fake_aws::{EXTERNAL_ID, FakeAws, Fault, REGION, role_arn};
-use super::{T0, World, lease, plan_of, scope, suite};
+use super::{T0, World, lease, over, plan_of, scope, suite};
 
 pub(super) const READ: &str = "s3:GetObject";
 
@@ -312,7 +312,7 @@ async fn without_a_right_to_deny_it_the_end_is_the_hard_stop_and_said_so() {
     assert!(plan.summary.iter().any(|line| line.contains("cannot be ended early")));
     let credential = CredentialRef::of_plan(&plan);
     assert_eq!(minter.revoke(credential).await.unwrap(), Revoked::EndsBy(plan.ends_at));
-    assert!(minter.revocation_list(&[credential], T0).is_none(), "and nothing is ever put");
+    assert!(minter.revocation_list(&over(&[&plan], T0), T0).is_none(), "and nothing is ever put");
     assert_eq!(minter.inventory().await.unwrap(), Inventory::Unlistable);
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 
-use hallpass::domain::{Handle, LeaseId, MintPlan, Timestamp, Ttl};
-use hallpass::minter::{CredentialRef, MintError, Minter, Probe, Revoked};
+use hallpass::domain::{EndCause, Handle, LeaseId, MintPlan, Timestamp, Ttl};
+use hallpass::minter::{CredentialRef, MintError, Minter, Over, Probe, Revoked};
 use hallpass::sys::Clock as _;
 use serde_json::Value;
 
@@ -21,11 +21,10 @@ fn after(seconds: i64) -> Timestamp {
 
 /// One turn of the chore that puts lists where they are found.
 async fn publish(minter: &dyn Minter, over: &[&MintPlan]) -> Result<(), MintError> {
-    let over: Vec<CredentialRef<'_>> = over.iter().map(|plan| CredentialRef::of_plan(plan)).collect();
-    publish_refs(minter, &over).await
+    publish_over(minter, &super::over(over, T0)).await
 }
 
-async fn publish_refs(minter: &dyn Minter, over: &[CredentialRef<'_>]) -> Result<(), MintError> {
+async fn publish_over(minter: &dyn Minter, over: &[Over<'_>]) -> Result<(), MintError> {
     let list = minter.revocation_list(over, T0).expect("there is a list");
     minter.publish(over, &list, T0).await
 }
@@ -85,7 +84,7 @@ async fn sts_09_a_denial_goes_when_its_session_has_come_to_its_own_end_and_the_p
     assert_eq!(denied(&cloud).len(), 2);
     for seconds in [601, 700] {
         cloud.world.clock.set(after(seconds));
-        let over = [CredentialRef::of_plan(&short), CredentialRef::of_plan(&long)];
+        let over = super::over(&[&short, &long], T0);
         let list = minter.revocation_list(&over, T0).unwrap();
         minter.publish(&over, &list, after(seconds)).await.unwrap();
     }
@@ -149,10 +148,11 @@ fn crowd(count: u8) -> Vec<(Handle, Timestamp)> {
         .collect()
 }
 
-fn refs(crowd: &[(Handle, Timestamp)]) -> Vec<CredentialRef<'_>> {
+fn all(crowd: &[(Handle, Timestamp)]) -> Vec<Over<'_>> {
     crowd
         .iter()
         .map(|(handle, end)| CredentialRef { handle, native_end: *end, ending_since: None, kept: None })
+        .map(|credential| Over { credential, since: T0, cause: EndCause::Revoked })
         .collect()
 }
 
@@ -161,14 +161,14 @@ async fn sts_09_what_does_not_fit_into_the_quota_is_an_alarm_and_ends_by_its_har
     let cloud = Cloud::start().await;
     let minter = cloud.minter(DENYING);
     let crowd = crowd(200);
-    let over = refs(&crowd);
-    match publish_refs(minter.as_ref(), &over).await {
+    let over = all(&crowd);
+    match publish_over(minter.as_ref(), &over).await {
         Err(MintError::Refused(why)) => assert!(why.contains("do not fit"), "{why}"),
         other => panic!("{other:?}"),
     }
     let first = denied(&cloud);
     assert!((165..=175).contains(&first.len()), "{}", first.len());
-    let (shortest, longest) = (over[0], over[199]);
+    let (shortest, longest) = (over[0].credential, over[199].credential);
     assert_eq!(minter.revoke(shortest).await.unwrap(), Revoked::EndsBy(shortest.native_end), "told plainly");
     assert_eq!(
         minter.revoke(longest).await.unwrap(),
@@ -187,7 +187,7 @@ async fn sts_09_what_does_not_fit_into_the_quota_is_an_alarm_and_ends_by_its_har
         )
         .collect();
     cloud.world.clock.set(after(31));
-    publish_refs(minter.as_ref(), &refs(&later)).await.unwrap_err();
+    publish_over(minter.as_ref(), &all(&later)).await.unwrap_err();
     assert_eq!(denied(&cloud), first);
 }
 
@@ -201,7 +201,7 @@ async fn sts_09_a_quota_that_others_use_too_is_shared() {
     cloud.aws.world().roles.get_mut("releases").unwrap().inline.insert("theirs".to_owned(), vec![(T0, Some(theirs))]);
     let minter = cloud.minter(DENYING);
     let crowd = crowd(200);
-    publish_refs(minter.as_ref(), &refs(&crowd)).await.unwrap_err();
+    publish_over(minter.as_ref(), &all(&crowd)).await.unwrap_err();
     let listed = &cloud.aws.inline("releases");
     let ours = listed.iter().find(|(name, _)| name.starts_with("hallpass-")).expect("ours is there too").1;
     let many = ours["Statement"][0]["Condition"]["StringEquals"]["aws:userid"].as_array().unwrap().len();

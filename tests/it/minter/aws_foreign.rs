@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use hallpass::domain::Ttl;
-use hallpass::minter::{CredentialRef, Minted};
+use hallpass::minter::Minted;
 use hallpass::sys::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 
@@ -100,7 +100,7 @@ async fn an_evaluator_that_is_not_ours_decides_as_we_say() {
     let minter = cloud.minter("deny_role_policy = true");
     let (plan, session) = minted(minter.as_ref(), 1).await;
     let (_, sibling) = minted(minter.as_ref(), 2).await;
-    let over = [CredentialRef::of_plan(&plan)];
+    let over = super::over(&[&plan], T0);
     let list = minter.revocation_list(&over, T0).unwrap();
     minter.publish(&over, &list, T0).await.unwrap();
     let denials = cloud.aws.inline("releases").into_values().next().expect("the policy that denies it");

@@ -60,6 +60,7 @@ pub(super) async fn build(
         "name='untidy'\nkind='sandbox'\ndebris=true",
         "name='api'\nkind='jwt'",
         "name='hosts'\nkind='ssh'\nca_key={file='ssh-ca'}\nkrl_file='hosts.krl'\nhosts_poll_seconds=30",
+        "name='parts'\nkind='jwt'\nverifiers='status_list'\nstatus_list_seconds=30",
     ]
     .into_iter()
     .chain(more.iter().map(String::as_str))
