@@ -224,7 +224,7 @@ impl Denials {
         let now = self.clock.now();
         let known = self.known();
         let state = known.get(&session.role_arn);
-        let hopeless = state.is_some_and(|state| state.failed || state.left_out.contains(&session.name));
+        let left_out = state.is_some_and(|state| state.left_out.contains(&session.name));
         let since = state.and_then(|state| state.since.get(&session.name)).copied();
         let by = match since {
             Some(since) if self.is_settled(state, since, now) && now < native_end => {
@@ -238,8 +238,15 @@ impl Denials {
             Some(since) => since.plus_millis(self.settle_millis.saturating_add(UNTIL_PUT_MILLIS)),
             None => now.plus_millis(self.settle_millis.saturating_add(UNTIL_PUT_MILLIS)),
         };
-        // Told later than it may be, never earlier than it is.
-        Ok(Revoked::EndsBy(if hopeless || by <= now { native_end } else { by.min(native_end) }))
+        if left_out || native_end <= by {
+            return Ok(Revoked::EndsBy(native_end));
+        }
+        // Tried on, until it is known to be denied: nobody can say by when.
+        if state.is_some_and(|state| state.failed) || by <= now {
+            let (policy, arn) = (&self.policy, &session.role_arn);
+            return Err(MintError::Unavailable(format!("the policy `{policy}` of {arn} is not known to deny it yet")));
+        }
+        Ok(Revoked::EndsBy(by))
     }
 
     /// Whether a denial was there, was seen there, and has had the time to be everywhere.

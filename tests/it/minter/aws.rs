@@ -22,7 +22,7 @@ pub(super) struct Cloud {
 impl Cloud {
     pub(super) async fn start() -> Self {
         let world = World::new();
-        let aws = FakeAws::start(Arc::clone(&world.clock)).await;
+        let aws = FakeAws::start(world.clock.clone()).await;
         Self { world, aws, folder: tempfile::tempdir().unwrap() }
     }
 

@@ -57,7 +57,7 @@ impl Broker {
 async fn with_targets_down_silent_or_refusing_and_a_crash_nothing_is_closed_that_works_and_unknown_becomes_truth() {
     let mut broker = Broker::start().await;
     let clock = SteadyClock::default();
-    let outside = broker.between.len();
+    let outside = broker.targets.iter().filter(|target| target.is_told_in_a_call()).count();
     for fault in [Fault::Down, Fault::Silent, Fault::Refusing] {
         let (ended, sibling) = (broker.open(0).await, broker.open(1).await);
         broker.fail(fault);

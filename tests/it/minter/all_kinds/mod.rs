@@ -4,6 +4,7 @@
 
 mod faults;
 mod many;
+mod more_targets;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -67,6 +68,10 @@ impl Broker {
             Arc::new(github),
             Arc::new(targets::Cluster::start().await),
             Arc::new(targets::Database::start().await),
+            Arc::new(more_targets::Cloud::start().await),
+            Arc::new(more_targets::Servers::new()),
+            Arc::new(more_targets::Upstream::start().await),
+            Arc::new(more_targets::Cache::start().await),
         ];
         let (mut between, mut more) = (BTreeMap::new(), String::from("\n[intervals]\nending_seconds = 1\n"));
         for target in &targets {
@@ -92,7 +97,11 @@ impl Broker {
         write_agents(folder, AGENTS, &agent);
         let process = stage.start(env!("CARGO_BIN_EXE_hallpass").as_ref());
         stage.ready().await;
-        Self { stage, process, targets, between }
+        let broker = Self { stage, process, targets, between };
+        for target in &broker.targets {
+            target.meet(&broker).await;
+        }
+        broker
     }
 
     /// Kill it as a crash does, and start it again.
@@ -131,7 +140,7 @@ impl Broker {
     async fn open(&self, number: usize) -> Task {
         let scopes: Vec<String> = self.targets.iter().map(|target| target.scope()).collect();
         let agent = format!("bench-{}", number % AGENTS);
-        let body = json!({ "purpose": "Do all of it", "scopes": scopes, "ttl_seconds": 900 });
+        let body = json!({ "purpose": "Do all of it", "scopes": scopes, "ttl_seconds": 600 });
         let mut opened = self.post("/v1/tasks", &agent, &body).await;
         let credentials = opened["credentials"].take();
         let held = credentials.as_array().unwrap().iter().map(|credential| Held {

@@ -41,6 +41,14 @@ pub(super) trait Target: Send + Sync {
     /// Whether a credential with these values works there now.
     async fn works(&self, broker: &Broker, values: &Value) -> bool;
 
+    /// What it must know of the broker before it is asked anything.
+    async fn meet(&self, _broker: &Broker) {}
+
+    /// Whether ending a credential calls it, so that nothing is known while it does not answer.
+    fn is_told_in_a_call(&self) -> bool {
+        self.address().is_some()
+    }
+
     /// Whether nothing outlasts its end by more than the moments that a call takes.
     fn ends_at_once(&self) -> bool {
         true
@@ -71,7 +79,7 @@ pub(super) trait Target: Send + Sync {
     }
 }
 
-fn text<'v>(values: &'v Value, name: &str) -> &'v str {
+pub(super) fn text<'v>(values: &'v Value, name: &str) -> &'v str {
     values[name].as_str().unwrap_or_else(|| panic!("no `{name}` in the credential"))
 }
 

@@ -89,6 +89,8 @@ impl FakeAs {
         let world = Arc::new(Mutex::new(World {
             clock,
             keys,
+            broker: BROKER.to_owned(),
+            published: Vec::new(),
             issuer: format!("http://{address}/realms/acme"),
             life: 600,
             tokens: BTreeMap::new(),
@@ -108,6 +110,12 @@ impl FakeAs {
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
+    }
+
+    /// Trust a broker elsewhere, by the keys that it publishes, instead of the one with the keys from the start.
+    pub(super) fn trust(&self, broker: String, keys: Vec<serde_json::Value>) {
+        let mut world = self.world();
+        (world.broker, world.published) = (broker, keys);
     }
 
     pub(super) fn issuer(&self) -> String {

@@ -14,7 +14,7 @@ use josekit::jwk::Jwk;
 use josekit::jws::ES256;
 use serde_json::{Map, Value, json};
 
-use super::{BROKER, CLIENT_ID, Call, Fault, Other, SECRET};
+use super::{CLIENT_ID, Call, Fault, Other, SECRET};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
@@ -28,6 +28,10 @@ pub(crate) struct Token {
 pub(crate) struct World {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: Arc<KeyRing>,
+    /// The broker's public URL.
+    pub(super) broker: String,
+    /// Keys of a broker elsewhere.
+    pub(super) published: Vec<Value>,
     pub(crate) issuer: String,
     pub(crate) life: i64,
     pub(super) tokens: BTreeMap<String, Token>,
@@ -140,8 +144,9 @@ impl World {
     fn verified(&mut self, jwt: &str, typ: &str) -> Result<Value, &'static str> {
         let now = self.clock.now();
         let header = josekit::jws::deserialize_compact_with_selector(jwt, |header| {
-            let keys = self.keys.keys();
-            let key = keys.iter().find(|key| Some(key.kid.as_str()) == header.key_id()).unwrap().public_jwk();
+            let mut keys = self.published.clone();
+            keys.extend(self.keys.keys().iter().map(|key| key.public_jwk()));
+            let key = keys.into_iter().find(|key| key["kid"].as_str() == header.key_id()).unwrap();
             let verifier = ES256.verifier_from_jwk(&Jwk::from_map(key.as_object().unwrap().clone()).unwrap())?;
             Ok(Some(Box::leak(Box::new(verifier))))
         });
@@ -212,7 +217,7 @@ impl World {
             return Err("unsupported_grant_type");
         }
         let subject = self.verified(get("subject_token").ok_or("invalid_request")?, "JWT")?;
-        let subject_fits = subject["iss"] == BROKER
+        let subject_fits = subject["iss"] == self.broker
             && subject["scope"].as_str() == get("scope")
             && get("subject_token_type") == Some("urn:ietf:params:oauth:token-type:jwt")
             && get("requested_token_type") == Some("urn:ietf:params:oauth:token-type:access_token");

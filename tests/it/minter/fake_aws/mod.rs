@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
 use hallpass::domain::Timestamp;
-use hallpass::sys::ManualClock;
+use hallpass::sys::Clock;
 use serde_json::{Value, json};
 
 use evaluate::Context;
@@ -51,7 +51,7 @@ pub(crate) fn role_arn(name: &str) -> String {
 
 impl FakeAws {
     /// Serve it as long as the runtime lives, with the roles `releases` and `reports`.
-    pub(crate) async fn start(clock: Arc<ManualClock>) -> Self {
+    pub(crate) async fn start(clock: Arc<dyn Clock>) -> Self {
         let mut world = World::new(clock);
         for name in ["releases", "reports"] {
             world.add_role(name);

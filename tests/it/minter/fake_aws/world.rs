@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{Request as HttpRequest, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hallpass::domain::Timestamp;
-use hallpass::sys::{Clock as _, ManualClock};
+use hallpass::sys::Clock;
 use serde_json::{Value, json};
 
 use super::evaluate::{Context, Verdict, says};
@@ -61,7 +61,7 @@ pub(crate) struct Session {
 }
 
 pub(crate) struct World {
-    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// By how much its clock is ahead.
     pub(crate) ahead_millis: i64,
     /// How long a change in IAM takes to arrive.
@@ -90,7 +90,7 @@ pub(crate) enum Caller {
 }
 
 impl World {
-    pub(super) fn new(clock: Arc<ManualClock>) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             ahead_millis: 0,
