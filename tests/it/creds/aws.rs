@@ -1,143 +1,206 @@
-//! boto3 and the AWS command line, with `hallpass creds aws` as their `credential_process` and with what `hallpass exec` serves.
+//! boto3 and the AWS command line, with `hallpass creds aws` as their `credential_process` and below `hallpass exec`, before a fake
+//! AWS that verifies what they sign: the session is the lease's, does what its scope says, and stops when the closure says so.
 
-use serde_json::Value;
+use std::sync::Arc;
+
+use hallpass::domain::Timestamp;
+use hallpass::sys::{Clock as _, ManualClock, SystemClock};
+use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::recorded::{Recorded, SCOPE};
-use super::{HALLPASS, ran, tool};
+use super::{HALLPASS, House, boto, others, ran, tool};
+use crate::minter::fake_aws::{ACCOUNT, FakeAws, REGION};
 
-/// A home with credentials in it that nobody should find.
-struct Home {
-    folder: tempfile::TempDir,
-    broker: Recorded,
+const SCOPE: &str = "aws:releases:read";
+const EFFECT: &str = r#"{ role = "releases", statements = [{ actions = ["s3:GetObject"], resources = ["arn:aws:s3:::releases/v1.4.2/*"] }] }"#;
+const DENYING: &str = "deny_role_policy = true\nsettle_seconds = 1";
+
+struct Stage {
+    house: House,
+    aws: FakeAws,
+    clock: Arc<ManualClock>,
+    start: Timestamp,
+    _keys: tempfile::TempDir,
 }
 
-impl Home {
-    async fn with(lives: &[i64]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let broker = Recorded::start(lives).await;
-        let aws = folder.path().join(".aws");
-        std::fs::create_dir(&aws).unwrap();
-        let others = "[default]\naws_access_key_id = AKIASTANDING\naws_secret_access_key = standing\n";
-        std::fs::write(aws.join("credentials"), others).unwrap();
-        let process = format!("{HALLPASS} creds aws --scope {SCOPE} --purpose \"Read releases\"");
-        std::fs::write(aws.join("config"), format!("[profile jit]\ncredential_process = {process}\n")).unwrap();
-        Self { folder, broker }
+impl Stage {
+    async fn start(more: &str) -> Self {
+        let start = SystemClock.now();
+        let clock = Arc::new(ManualClock::new(start));
+        let aws = FakeAws::start(clock.clone()).await;
+        for key in ["releases/v1.4.2/a.tar", "releases/v2/a.tar"] {
+            aws.world().objects.insert(key.to_owned(), b"bytes".to_vec());
+        }
+        let keys = tempfile::tempdir().unwrap();
+        let house = House::start(&aws.settings(keys.path(), more), &[(SCOPE, EFFECT)]).await;
+        let stage = Self { house, aws, clock, start, _keys: keys };
+        stage.at(start);
+        stage
     }
 
-    fn program(&self, name: &str) -> Command {
-        let mut command = super::program(name, self.folder.path(), &self.broker.server);
-        command.env("HALLPASS_TOKEN", "an-identity").env("AWS_EC2_METADATA_DISABLED", "true");
-        command
+    /// Put the broker's and AWS's clocks to a time.
+    fn at(&self, now: Timestamp) {
+        self.clock.set(now);
+        self.house.harness.clock.set(now);
+        self.house.sign_in();
     }
 
-    /// The AWS command line, which asks whose its keys are.
-    fn aws(&self) -> [String; 6] {
-        let endpoint = format!("--endpoint-url={}", self.broker.server);
-        let [verb, noun, query, output] =
-            ["sts", "get-caller-identity", "--query=Arn", "--output=text"].map(str::to_owned);
-        [tool("aws"), verb, noun, query, output, endpoint]
+    /// A program of a profile as docs/clients.md has it.
+    fn profile(&self, ttl: &str, command: &[String]) -> Command {
+        let process = format!("{HALLPASS} creds aws --scope {SCOPE} --purpose \"Read releases\" --ttl {ttl}");
+        let profile = format!("[profile jit]\nregion = {REGION}\ncredential_process = {process}\n");
+        let home = self.house.folder.path();
+        std::fs::create_dir_all(home.join(".aws")).unwrap();
+        std::fs::write(home.join(".aws/config"), profile).unwrap();
+        let mut program = self.program(command);
+        program.env("AWS_PROFILE", "jit");
+        program
     }
 
+    fn program(&self, command: &[String]) -> Command {
+        let mut program = self.house.program(&command[0]);
+        program.args(&command[1..]).env("AWS_EC2_METADATA_DISABLED", "true");
+        program
+    }
+
+    /// Below `hallpass exec`, which finds other keys where it is started.
     fn exec(&self, options: &[&str], command: &[String]) -> Command {
-        let mut exec = self.program(HALLPASS);
+        let mut exec = self.program(&[HALLPASS.to_owned()]);
         exec.args(["exec", "--scope", SCOPE, "--purpose", "Read releases"]).args(options).arg("--").args(command);
-        exec.env("AWS_ACCESS_KEY_ID", "AKIASTALE").env("AWS_SECRET_ACCESS_KEY", "stale").env("AWS_PROFILE", "default");
+        others(&mut exec, self.house.folder.path());
         exec
     }
+
+    /// The AWS command line.
+    fn aws(&self, arguments: &[&str]) -> Vec<String> {
+        let endpoint = format!("--endpoint-url=http://{}", self.aws.address);
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        [tool("aws"), endpoint].into_iter().chain(arguments).collect()
+    }
+
+    /// boto3, which tries what a session may and what it may not.
+    fn tries(&self) -> [String; 3] {
+        let script = format!("{}/tests/foreign/aws_client.py", env!("CARGO_MANIFEST_DIR"));
+        [tool("python"), script, format!("http://{}", self.aws.address)]
+    }
+
+    /// What it says with the keys of a lease, when what they are for comes to this.
+    fn tried(lease: &Value, read: &str) -> Value {
+        json!({
+            "region": REGION, "who": who(lease), "write": "AccessDenied", "write elsewhere": "AccessDenied", "read": read,
+            "read elsewhere": "AccessDenied", "chain": "AccessDenied",
+        })
+    }
+
+    /// boto3 with keys that somebody kept.
+    async fn kept(&self, keys: &Value) -> Value {
+        let mut program = self.program(&self.tries());
+        for (name, variable) in [
+            ("access_key", "AWS_ACCESS_KEY_ID"),
+            ("secret_key", "AWS_SECRET_ACCESS_KEY"),
+            ("token", "AWS_SESSION_TOKEN"),
+            ("region", "AWS_REGION"),
+            ("region", "AWS_DEFAULT_REGION"),
+        ] {
+            program.env(variable, keys[name].as_str().unwrap());
+        }
+        let (code, out, err) = ran(&mut program).await;
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// All leases, the newest first.
+    async fn leases(&self) -> Vec<Value> {
+        let harness = &self.house.harness;
+        let page = harness.get("/v1/leases?limit=100", &harness.operator()).await.expect(200);
+        page["items"].as_array().unwrap().clone()
+    }
+
+    async fn only_lease(&self) -> Value {
+        let leases = self.leases().await;
+        let [lease] = leases.as_slice() else { panic!("{leases:?}") };
+        lease.clone()
+    }
+
+    /// How often the broker asked for a session.
+    fn minted(&self) -> usize {
+        self.aws.calls("AssumeRole").iter().filter(|call| call["RoleSessionName"].starts_with("jit-")).count()
+    }
+
+    /// One turn of the chores that end what is to end.
+    async fn turn(&self) {
+        self.house.harness.broker.publish_revocation_lists().await.unwrap();
+        self.house.harness.sweep().await;
+    }
+
+    /// Run a command that keeps its keys, to its end.
+    async fn leaked(&self, ttl: &str) -> Value {
+        let both = format!("{} && {}", boto("1").join(" "), self.tries().join(" "));
+        let command = ["sh", "-c", &both].map(str::to_owned);
+        let (code, out, err) = ran(&mut self.exec(&["--no-masking", "--ttl", ttl], &command)).await;
+        assert_eq!(code, 0, "{err}");
+        let (keys, tried) = out.split_once('\n').unwrap();
+        let (keys, tried): (Value, Value) = (serde_json::from_str(keys).unwrap(), serde_json::from_str(tried).unwrap());
+        assert_eq!((&keys["method"], &keys["region"]), (&json!("container-role"), &json!(REGION)));
+        assert_eq!(tried, Self::tried(&self.only_lease().await, "bytes"), "what was kept is what was used");
+        assert_eq!(self.minted(), 1);
+        keys
+    }
 }
 
-/// boto3's own chain, so many times over: the place where it found keys, and which.
-fn boto(times: &str) -> [String; 3] {
-    [tool("python"), format!("{}/tests/foreign/aws_keys.py", env!("CARGO_MANIFEST_DIR")), times.to_owned()]
+fn who(lease: &Value) -> String {
+    format!("arn:aws:sts::{ACCOUNT}:assumed-role/releases/jit-{}", lease["id"].as_str().unwrap())
 }
 
-fn lines(out: &str) -> Vec<Value> {
-    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn number(value: &Value) -> &str {
-    value["access_key"].as_str().unwrap().strip_prefix("ASIAEXAMPLE").unwrap_or("of somebody else's")
+fn time(value: &Value) -> Timestamp {
+    value.as_str().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
-async fn credential_process_is_run_by_boto3_and_the_aws_command_line() {
-    let home = Home::with(&[]).await;
-    let [python, script, _] = boto("3");
-    let (code, out, err) = ran(home.program(&python).args([&script, "3"]).env("AWS_PROFILE", "jit")).await;
+async fn credential_process_is_run_by_boto3_for_the_session_of_a_lease() {
+    let stage = Stage::start("").await;
+    let (code, out, err) = ran(&mut stage.profile("1h", &stage.tries())).await;
     assert_eq!(code, 0, "{err}");
-    let found = lines(&out);
-    assert!(found.iter().all(|keys| keys["method"] == "custom-process" && number(keys) == "1"), "{out}");
-    assert_eq!(found[0]["secret_key"], "example/secret+access/key1");
-    assert_eq!(found[0]["token"], "example//session+token==1");
-    assert_eq!(home.broker.minted(), 1, "an hour's keys are kept as long as the process");
-    let [aws, arguments @ ..] = home.aws();
-    let mut aws = home.program(&aws);
-    let (code, out, err) = ran(aws.args(arguments).args(["--profile", "jit", "--region", "eu-central-1"])).await;
-    assert_eq!((code, out.trim()), (0, "arn:aws:sts::123456789012:assumed-role/r/ASIAEXAMPLE2"), "{err}");
-    assert_eq!(home.broker.take_calls(), ["open", "open"], "nothing is completed: the keys end at their time");
+    let lease = stage.only_lease().await;
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), Stage::tried(&lease, "bytes"));
+    assert_eq!(lease["state"], "live", "nothing is completed: the keys end at their time");
+    assert_eq!(stage.minted(), 1, "an hour's keys are kept as long as the process");
+}
+
+#[tokio::test]
+async fn credential_process_is_run_by_the_aws_command_line() {
+    let stage = Stage::start("").await;
+    let arguments = ["sts", "get-caller-identity", "--query=Arn", "--output=text"];
+    let (code, out, err) = ran(&mut stage.profile("1h", &stage.aws(&arguments))).await;
+    assert_eq!((code, out.trim()), (0, &*who(&stage.only_lease().await)), "{err}");
+    let get = |key: &str| stage.aws(&["s3api", "get-object", "--bucket=releases", "--key", key, "got"]);
+    let (code, _, err) = ran(&mut stage.profile("1h", &get("v1.4.2/a.tar"))).await;
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(std::fs::read(stage.house.folder.path().join("got")).unwrap(), b"bytes");
+    let (code, _, err) = ran(&mut stage.profile("1h", &get("v2/a.tar"))).await;
+    assert!(code != 0 && err.contains("AccessDenied"), "{code}: {err}");
+    assert_eq!(stage.leases().await.len(), 3, "one for each command");
 }
 
 #[tokio::test]
 async fn boto3_runs_credential_process_for_each_call_when_ten_minutes_are_left_or_less() {
-    let home = Home::with(&[600, 600, 600]).await;
-    let [python, script, _] = boto("2");
-    let (code, out, err) = ran(home.program(&python).args([&script, "2"]).env("AWS_PROFILE", "jit")).await;
+    let stage = Stage::start("").await;
+    let (code, out, err) = ran(&mut stage.profile("10m", &boto("2"))).await;
     assert_eq!(code, 0, "{err}");
-    assert_eq!(home.broker.minted(), 3, "as docs/clients.md says: {out}");
+    assert_eq!(stage.minted(), 3, "as docs/clients.md says: {out}");
 }
 
 #[tokio::test]
 async fn exec_serves_its_command_keys_that_no_others_come_before() {
-    let home = Home::with(&[900]).await;
-    let (code, out, err) = ran(&mut home.exec(&["--no-masking"], &boto("3"))).await;
-    assert_eq!(code, 0, "{err}");
-    let found = lines(&out);
-    assert!(found.iter().all(|keys| keys["method"] == "container-role" && number(keys) == "1"), "{out}");
-    assert_eq!(
-        (&found[0]["token"], &found[0]["region"]),
-        (&"example//session+token==1".into(), &"eu-central-1".into())
-    );
-    let (code, out, err) = ran(&mut home.exec(&[], &home.aws())).await;
-    assert_eq!((code, out.trim()), (0, "arn:aws:sts::123456789012:assumed-role/r/ASIAEXAMPLE2"), "{err}");
-    assert_eq!(home.broker.take_calls(), ["open", "complete", "open", "complete"]);
-}
+    let stage = Stage::start("").await;
+    let command = stage.aws(&["sts", "get-caller-identity", "--query=Arn", "--output=text"]);
+    let (code, out, err) = ran(&mut stage.exec(&[], &command)).await;
+    assert_eq!((code, out.trim()), (0, &*who(&stage.only_lease().await)), "{err}");
 
-#[tokio::test]
-async fn keys_that_end_are_asked_for_again_and_masked_like_the_first() {
-    let home = Home::with(&[0, 900]).await;
-    let (code, out, err) = ran(&mut home.exec(&[], &boto("2"))).await;
-    assert_eq!(code, 0, "{err}");
-    for keys in lines(&out) {
-        assert_eq!(number(&keys), "2");
-        assert_eq!((&keys["secret_key"], &keys["token"]), (&"[masked]".into(), &"[masked]".into()));
-    }
-    assert_eq!(home.broker.take_calls(), ["open", "requests", "complete"], "asked once, not for every call");
-}
-
-#[tokio::test]
-async fn a_refusal_reaches_the_sdk_and_there_are_no_other_keys() {
-    let home = Home::with(&[0]).await;
-    home.broker.deny();
-    let (code, out, err) = ran(&mut home.exec(&[], &boto("1"))).await;
-    assert_eq!((code, out.as_str()), (1, ""), "{err}");
-    assert!(err.contains("warning: no new AWS credentials: Policy permits none of it."), "{err}");
-    assert!(err.contains("policy-denied") && !err.contains("AKIA"), "{err}");
-    assert_eq!(
-        home.broker.take_calls(),
-        ["open", "requests", "complete"],
-        "and whoever is told no is not asked again at once"
-    );
-}
-
-#[tokio::test]
-async fn the_endpoint_and_its_token_are_for_the_command_alone() {
-    let home = Home::with(&[]).await;
     let fetch = "import os, urllib.request as r, urllib.error as e\ntry: r.urlopen(os.environ['AWS_CONTAINER_CREDENTIALS_FULL_URI'])\n\
                  except e.HTTPError as refused: print(refused.code)";
     let script = format!("env | grep ^AWS_ | sort; {} -c \"{fetch}\"", tool("python"));
-    let command = ["sh", "-c", &script].map(str::to_owned);
-    let (code, out, err) = ran(&mut home.exec(&[], &command)).await;
+    let (code, out, err) = ran(&mut stage.exec(&[], &["sh", "-c", &script].map(str::to_owned))).await;
     assert_eq!(code, 0, "{err}");
     let names: Vec<&str> = out.lines().map(|line| line.split('=').next().unwrap()).collect();
     let expected = [
@@ -150,6 +213,46 @@ async fn the_endpoint_and_its_token_are_for_the_command_alone() {
         "AWS_SHARED_CREDENTIALS_FILE",
         "401",
     ];
-    assert_eq!(names, expected);
+    assert_eq!(names, expected, "the endpoint and its token are for the command alone");
     assert!(out.contains("AWS_CONTAINER_AUTHORIZATION_TOKEN=[masked]"), "{out}");
+}
+
+#[tokio::test]
+async fn when_exec_has_ended_kept_keys_are_denied_by_the_time_the_lease_is_said_to_have_ended() {
+    let stage = Stage::start(DENYING).await;
+    // IAM takes all the time that it is given.
+    stage.aws.world().delay_millis = 1_000;
+    let keys = stage.leaked("10m").await;
+    let lease = stage.only_lease().await;
+    assert_eq!(lease["state"], "ending", "{lease}");
+    assert!(time(&lease["ends_by"]) <= stage.start.plus_millis(10_000), "seconds, not the ten minutes: {lease}");
+    stage.turn().await;
+    assert_eq!(stage.only_lease().await["state"], "ending", "not ended as long as it works");
+    assert_eq!(stage.kept(&keys).await["read"], "bytes");
+
+    let mut now = stage.start;
+    while stage.only_lease().await["state"] != "ended" {
+        now = now.plus_millis(1_000);
+        assert!(now <= time(&lease["ends_by"]), "it was to have ended: {}", stage.only_lease().await);
+        stage.at(now);
+        stage.turn().await;
+    }
+    assert_eq!(stage.kept(&keys).await, Stage::tried(&lease, "AccessDenied"), "AWS knows whose they are, and no more");
+}
+
+#[tokio::test]
+async fn without_a_denial_in_the_role_kept_keys_are_denied_at_the_leases_end() {
+    let stage = Stage::start("").await;
+    let keys = stage.leaked("2m").await;
+    let lease = stage.only_lease().await;
+    let end = time(&lease["ends_by"]);
+    assert_eq!((&lease["state"], end), (&json!("ending"), time(&lease["native_end"])), "{lease}");
+    stage.at(end.plus_millis(-2_000));
+    stage.turn().await;
+    assert_eq!(stage.only_lease().await["state"], "ending");
+    assert_eq!(stage.kept(&keys).await["read"], "bytes", "as the closure says");
+    stage.at(end);
+    stage.turn().await;
+    assert_eq!(stage.only_lease().await["state"], "ended");
+    assert_eq!(stage.kept(&keys).await, Stage::tried(&lease, "AccessDenied"));
 }

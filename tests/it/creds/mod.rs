@@ -2,9 +2,11 @@
 //! command line, each as it comes, with the executable as their helper and a broker behind it.
 
 mod aws;
+mod aws_refresh;
 mod git;
 mod kube;
 mod recorded;
+mod x509;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -141,4 +143,18 @@ fn tool(name: &str) -> String {
     let path = format!("{}/target/venv/bin/{name}", env!("CARGO_MANIFEST_DIR"));
     assert!(std::path::Path::new(&path).exists(), "{path} is missing: run `make tools`");
     path
+}
+
+/// boto3's own chain, so many times over: the place where it found keys, and which.
+fn boto(times: &str) -> [String; 3] {
+    [tool("python"), format!("{}/tests/foreign/aws_keys.py", env!("CARGO_MANIFEST_DIR")), times.to_owned()]
+}
+
+/// Keys of AWS that `hallpass exec` could find where it is started, and nobody below it should.
+fn others(command: &mut Command, home: &Path) {
+    std::fs::create_dir_all(home.join(".aws")).unwrap();
+    let standing = "[default]\naws_access_key_id = AKIASTANDING\naws_secret_access_key = standing\n";
+    std::fs::write(home.join(".aws/credentials"), standing).unwrap();
+    command.env("AWS_ACCESS_KEY_ID", "AKIASTALE").env("AWS_SECRET_ACCESS_KEY", "stale").env("AWS_PROFILE", "default");
+    command.env("AWS_EC2_METADATA_DISABLED", "true");
 }

@@ -35,7 +35,6 @@ impl Recorded {
     pub(super) async fn start(lives: &[i64]) -> Self {
         let world = Arc::new(Mutex::new(World { lives: lives.iter().copied().collect(), ..World::default() }));
         let router = Router::new()
-            .route("/", post(who_signed))
             .route("/v1/tasks", post(open))
             .route("/v1/tasks/{task}/{verb}", post(act))
             .with_state(Arc::clone(&world));
@@ -48,10 +47,6 @@ impl Recorded {
     /// From now on policy says no.
     pub(super) fn deny(&self) {
         self.world.lock().unwrap().denies = true;
-    }
-
-    pub(super) fn minted(&self) -> usize {
-        self.world.lock().unwrap().minted
     }
 
     /// What was called since the last time.
@@ -88,26 +83,6 @@ impl World {
             }],
         })
     }
-}
-
-/// `GetCallerIdentity` as STS answers it: whose signature it is, if the session token is that of the same keys.
-async fn who_signed(headers: HeaderMap) -> (StatusCode, String) {
-    let text = |name: &str| headers[name].to_str().unwrap().to_owned();
-    let credential = text("authorization");
-    let key = credential.strip_prefix("AWS4-HMAC-SHA256 Credential=").unwrap().split('/').next().unwrap();
-    let number = key.strip_prefix("ASIAEXAMPLE").unwrap();
-    assert_eq!(text("x-amz-security-token"), format!("example//session+token=={number}"));
-    let result = format!(
-        "<Arn>arn:aws:sts::123456789012:assumed-role/r/{key}</Arn><UserId>AROA:{key}</UserId><Account>123456789012</Account>"
-    );
-    let space = "https://sts.amazonaws.com/doc/2011-06-15/";
-    (
-        StatusCode::OK,
-        format!(
-            "<GetCallerIdentityResponse xmlns=\"{space}\"><GetCallerIdentityResult>{result}</GetCallerIdentityResult>\
-             <ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
-        ),
-    )
 }
 
 async fn open(

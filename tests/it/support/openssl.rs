@@ -154,6 +154,15 @@ impl Nginx {
         std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}/", self.port)
+    }
+
+    /// The file of its own certificate, by which clients trust it.
+    pub(crate) fn certificate(&self) -> String {
+        self.folder.path().join("server.pem").display().to_string()
+    }
+
     pub(crate) fn log(&self) -> String {
         self.read("log")
     }
@@ -200,8 +209,7 @@ impl Nginx {
 
     /// Ask it with curl; whom it saw, or what it says instead.
     pub(crate) fn ask(&self, client: Option<&Client>) -> Result<String, String> {
-        let url = format!("https://127.0.0.1:{}/", self.port);
-        let server = self.folder.path().join("server.pem").display().to_string();
+        let (url, server) = (self.url(), self.certificate());
         let mut arguments =
             vec!["-q", "--silent", "--show-error", "--max-time", "10", "--noproxy", "*", "--cacert", &server];
         let files = client.map(|client| [client.certificate(), client.key()].map(|path| path.display().to_string()));
