@@ -16,7 +16,7 @@ fn drawn() -> Vec<usize> {
     hallpass::sys::Entropy::fill(&hallpass::sys::SystemEntropy::default(), &mut random);
     let seed = u64::from_le_bytes(random);
     let mut order: Vec<usize> = (0..TASKS).collect();
-    order.sort_by_cached_key(|number| hallpass::sys::sha256(&format!("{seed} {number}")).to_string());
+    order.sort_by_cached_key(|number| hallpass::sys::sha256(format!("{seed} {number}")).to_string());
     order.truncate(TASKS / 2);
     order
 }

@@ -197,9 +197,8 @@ impl Broker {
                 }
             }
         };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("not closed: {:?}\n{}", self.closure(task).await, self.stage.log());
-        }
+        let done = tokio::time::timeout(PATIENCE, waiting).await.is_ok();
+        assert!(done, "not closed: {:?}\n{}", self.closure(task).await, self.stage.log());
         closed.into_values().collect()
     }
 }
