@@ -14,7 +14,7 @@ use url::Url;
 use super::{ClientError, Refusal, TokenSource, UnverifiedClaims};
 use crate::api::Problem;
 use crate::domain::Timestamp;
-use crate::sys::{ExposeSecret as _, Ids, SecretString};
+use crate::sys::{ExposeSecret as _, Ids, SecretString, is_loopback_url, read_ca_file};
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -225,7 +225,7 @@ fn parse_server(server: &str) -> Result<Url, ClientError> {
     let mut url = Url::parse(server).map_err(|error| invalid(&format!("is not a URL: {error}")))?;
     match url.scheme() {
         "https" => {}
-        "http" if is_loopback(&url) => {}
+        "http" if is_loopback_url(&url) => {}
         "http" => {
             return Err(invalid(
                 "is plain HTTP to another machine, which would show your token to the network; use https",
@@ -242,15 +242,6 @@ fn parse_server(server: &str) -> Result<Url, ClientError> {
         url.set_path(&format!("{}/", url.path()));
     }
     Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn build(base: &Url, ca_file: Option<&std::path::Path>) -> Result<reqwest::Client, ClientError> {
@@ -270,7 +261,7 @@ fn build(base: &Url, ca_file: Option<&std::path::Path>) -> Result<reqwest::Clien
         let why = |error: &dyn std::fmt::Display| {
             ClientError::Invalid(format!("the CA file {} cannot be used: {error}", path.display()))
         };
-        let pem = std::fs::read(path).map_err(|error| why(&error))?;
+        let pem = read_ca_file(path).map_err(ClientError::Invalid)?;
         let certs = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| why(&error))?;
         builder = builder.tls_certs_only(certs);
     } else if base.scheme() == "http" {

@@ -16,7 +16,7 @@ use super::keys::{KeySet, KeySetError, KeyUse, MAX_SET_BYTES};
 use super::settings::{KeySource, Rules};
 use super::{IssuerSettings, Preset, SettingsError};
 use crate::domain::{Digest, Timestamp};
-use crate::sys::{FetchError, FetchLimits, HttpClient, Outgoing, parse_object, sha256};
+use crate::sys::{FetchError, FetchLimits, HttpClient, Outgoing, parse_object, read_ca_file, sha256};
 
 const MAX_DISCOVERY_BYTES: usize = 64 * 1024;
 const MAX_BEARER_BYTES: usize = 16 * 1024;
@@ -82,7 +82,7 @@ impl Keys {
         let http = match &settings.ca_file {
             None => http.clone(),
             Some(file) => {
-                let pem = std::fs::read(file).map_err(|error| settings.failed("`ca_file` cannot be read", &error))?;
+                let pem = read_ca_file(file).map_err(|error| settings.failed("authorities", &error))?;
                 http.with_ca(&pem).map_err(|error| settings.failed("`ca_file`", &error))?
             }
         };

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::MintError;
 use crate::domain::{CatalogueEntry, Name};
-use crate::sys::{canonical_json, sorted_json};
+use crate::sys::{canonical_json, is_loopback_url, sorted_json};
 
 /// One backend as configured.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -75,13 +75,8 @@ pub(super) fn is_resource(text: &str) -> bool {
     let plain = text.len() <= MAX_RESOURCE && text.bytes().all(|b| b.is_ascii_graphic());
     let scheme_ok = match uri.scheme() {
         "https" | "urn" => true,
-        "http" => is_loopback(&uri),
+        "http" => is_loopback_url(&uri),
         _ => false,
     };
     plain && scheme_ok && uri.fragment().is_none() && uri.username().is_empty() && uri.password().is_none()
-}
-
-/// Whether a URL is one of this machine, as it is written.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"))
 }

@@ -1,7 +1,23 @@
 //! Which addresses the outgoing client may connect to when nobody has said that a private one is meant: only such as are
-//! reachable from the whole internet. An address that carries an IPv4 address is judged by that one too.
+//! reachable from the whole internet. An address that carries an IPv4 address is judged by that one too. And which are this machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::Url;
+
+/// Whether a host, as it is written in a URL, is this machine: by the name `localhost`, or by a loopback address.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    // Of a scheme that is not the web's the host is not read as an address, and stands in its brackets.
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || literal.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The same of a URL's host.
+#[must_use]
+pub fn is_loopback_url(url: &Url) -> bool {
+    url.host_str().is_some_and(is_loopback)
+}
 
 /// Whether an address is globally reachable unicast (IANA special-purpose registries, RFC 6890), also where it is only a
 /// wrapping of an IPv4 address: IPv4-mapped, NAT64 (RFC 6052) or 6to4 (RFC 3056).

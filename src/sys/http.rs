@@ -12,7 +12,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use url::{Host, Url};
 
-use super::address::is_public;
+use super::address::{is_loopback_url, is_public};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -223,7 +223,7 @@ fn check_url(url: &Url, allow_private: bool) -> Result<(), FetchError> {
         Some(Host::Domain(_)) => None,
         None => return Err(FetchError::UrlNotAllowed),
     };
-    let loopback = literal.is_some_and(|address| address.is_loopback()) || url.host_str() == Some("localhost");
+    let loopback = is_loopback_url(url);
     let scheme_fits = url.scheme() == "https" || (url.scheme() == "http" && allow_private && loopback);
     if !scheme_fits || !url.username().is_empty() || url.password().is_some() {
         return Err(FetchError::UrlNotAllowed);

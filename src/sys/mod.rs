@@ -2,6 +2,7 @@
 //! client. Everything above takes these as arguments, so that a test can hold them still.
 
 mod address;
+mod ca_file;
 mod clock;
 mod entropy;
 mod hash;
@@ -13,7 +14,8 @@ pub mod killpoint;
 mod seal;
 mod secret;
 
-pub use address::is_public;
+pub use address::{is_loopback, is_loopback_url, is_public};
+pub use ca_file::read_ca_file;
 #[cfg(debug_assertions)]
 pub use clock::ShiftedClock;
 pub use clock::{Clock, ManualClock, OffsetClock, Reading, SteadyClock, SystemClock};

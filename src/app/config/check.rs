@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use url::Url;
 
 use super::Config;
+use crate::sys::is_loopback_url;
 
 /// The fewest characters of a resource server's secret.
 const MIN_SECRET_CHARS: usize = 32;
@@ -86,7 +87,7 @@ impl Config {
             return;
         };
         let fits = Url::parse(text).is_ok_and(|url| {
-            (url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)))
+            (url.scheme() == "https" || (url.scheme() == "http" && is_loopback_url(&url)))
                 && url.query().is_none()
                 && url.fragment().is_none()
                 && url.username().is_empty()
@@ -135,7 +136,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        let here = asked("host").is_some_and(|host| host.starts_with('/')) || is_loopback(&url);
+        let here = asked("host").is_some_and(|host| host.starts_with('/')) || is_loopback_url(&url);
         if !here && asked("sslmode") != Some("verify-full") {
             found.push(
                 "store.url leads to another machine, so it needs sslmode=verify-full (and sslrootcert=FILE unless the \
@@ -219,12 +220,4 @@ impl Config {
         }
         found
     }
-}
-
-/// Whether a URL's host is this machine by name or address.
-fn is_loopback(url: &Url) -> bool {
-    // Of a scheme that is not the web's the host is not read as an address.
-    let host = url.host_str().unwrap_or_default();
-    host == "localhost"
-        || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

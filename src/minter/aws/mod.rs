@@ -39,7 +39,7 @@ use super::{
 };
 use crate::domain::{CatalogueEntry, MintPlan, Name, Timestamp};
 use crate::minter::settings::without_form;
-use crate::sys::{Clock, HttpClient, SecretString, canonical_json, fingerprint, sha256};
+use crate::sys::{Clock, HttpClient, SecretString, canonical_json, fingerprint, read_ca_file, sha256};
 
 /// By how much the hard stop may be late by our clock, in milliseconds: an answer says the time in whole seconds.
 const MAX_LATE_MILLIS: i64 = 2_000;
@@ -67,8 +67,8 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     if let Some(id) = &external_id {
         id.read().map_err(wrong)?;
     }
-    let authorities = read.ca_file.as_ref().map(|file| std::fs::read(deps.folder.join(file))).transpose();
-    let authorities = authorities.map_err(|error| wrong(format!("`ca_file` cannot be read: {error}")))?;
+    let authorities =
+        read.ca_file.as_ref().map(|file| read_ca_file(&deps.folder.join(file))).transpose().map_err(wrong)?;
     let http = HttpClient::new(authorities.as_deref()).map_err(|error| wrong(error.to_string()))?;
     let connector =
         Connector { http, allow_private: read.allow_private, clock: Arc::clone(&deps.clock), seen: Arc::default() };

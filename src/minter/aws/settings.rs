@@ -9,8 +9,7 @@ use url::Url;
 
 use super::deny::MAX_INLINE_CHARS;
 use crate::domain::Name;
-use crate::minter::settings::is_loopback;
-use crate::sys::{ExposeSecret as _, SecretRef};
+use crate::sys::{ExposeSecret as _, SecretRef, is_loopback_url};
 
 /// The shortest session AWS gives, and the longest that a role may allow (API reference, `AssumeRole`).
 pub(super) const SESSION_SECONDS: std::ops::RangeInclusive<u32> = 900..=43_200;
@@ -202,7 +201,7 @@ impl Settings {
         for (name, url) in [("sts_endpoint", &self.sts_endpoint), ("iam_endpoint", &self.iam_endpoint)] {
             if let Some(url) = url {
                 let scheme_fits =
-                    url.scheme() == "https" || (url.scheme() == "http" && self.allow_private && is_loopback(url));
+                    url.scheme() == "https" || (url.scheme() == "http" && self.allow_private && is_loopback_url(url));
                 let bare = url.username().is_empty() && url.password().is_none() && url.path() == "/";
                 if !scheme_fits || !bare || url.query().is_some() || url.fragment().is_some() {
                     return Err(format!(

@@ -19,9 +19,11 @@ use super::{
     Revoked,
 };
 use crate::domain::{AgentId, CatalogueEntry, Handle, MintPlan, Name, Scope, Timestamp};
-use crate::minter::settings::{is_loopback, sorted};
+use crate::minter::settings::sorted;
 use crate::sys::keys::RsaKey;
-use crate::sys::{Clock, ExposeSecret as _, HttpClient, SecretRef, SecretString, fingerprint, sha256};
+use crate::sys::{
+    Clock, ExposeSecret as _, HttpClient, SecretRef, SecretString, fingerprint, is_loopback_url, read_ca_file, sha256,
+};
 use api::{Answer, Api, As};
 use effect::{Ask, Effect, Level, Repository};
 
@@ -86,7 +88,7 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     if !(1..=128).contains(&client_id.len()) || !client_id.bytes().all(named) || installation_id == 0 {
         return Err(refuse("`client_id` and `installation_id` are those of the App's page on GitHub".to_owned()));
     }
-    let loopback = is_loopback(&api_url);
+    let loopback = is_loopback_url(&api_url);
     let scheme_fits = api_url.scheme() == "https" || (api_url.scheme() == "http" && allow_private && loopback);
     let plain = api_url.query().is_none() && api_url.fragment().is_none() && api_url.username().is_empty();
     if !scheme_fits || !plain || api_url.password().is_some() {
@@ -94,8 +96,7 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     }
     let key = private_key.below(&deps.folder).read().map_err(|why| refuse(format!("`private_key`: {why}")))?;
     let key = RsaKey::from_pem(&key).map_err(|error| refuse(format!("`private_key`: {error}")))?;
-    let authorities = ca_file.map(|file| std::fs::read(deps.folder.join(file))).transpose();
-    let authorities = authorities.map_err(|error| refuse(format!("`ca_file` cannot be read: {error}")))?;
+    let authorities = ca_file.map(|file| read_ca_file(&deps.folder.join(file))).transpose().map_err(refuse)?;
     let http = HttpClient::new(authorities.as_deref()).map_err(|error| refuse(error.to_string()))?;
     let clock = Arc::clone(&deps.clock);
     let api = Api { base: api_url, allow_private, client_id, key, http, clock, rests: Default::default() };

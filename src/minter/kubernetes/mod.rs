@@ -29,7 +29,7 @@ use super::{
 };
 use crate::domain::{CatalogueEntry, Handle, LeaseId, MintPlan, Name, TaskId, Timestamp};
 use crate::minter::settings::{sorted, without_form};
-use crate::sys::{Clock, HttpClient, SecretString, fingerprint, sha256};
+use crate::sys::{Clock, HttpClient, SecretString, fingerprint, read_ca_file, sha256};
 
 /// The shortest life that an API server gives a token.
 const MIN_EXPIRATION_SECONDS: u32 = 600;
@@ -98,7 +98,7 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     let wrong = |why: String| MintError::Misconfigured(format!("backend `{}`: {why}", settings.name));
     let read: Settings = settings.read()?;
     read.check(settings.name.as_str()).map_err(wrong)?;
-    let ca = read.ca_file.as_ref().map(|file| settings::read_ca(&deps.folder.join(file))).transpose().map_err(wrong)?;
+    let ca = read.ca_file.as_ref().map(|file| read_ca_file(&deps.folder.join(file))).transpose().map_err(wrong)?;
     let http = HttpClient::new(ca.as_deref()).map_err(|error| wrong(format!("`ca_file`: {error}")))?;
     let token = read.token.clone().below(&deps.folder);
     token.read().map_err(|why| wrong(format!("`token`: {why}")))?;

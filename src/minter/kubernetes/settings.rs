@@ -1,19 +1,17 @@
 //! Settings of a backend of this kind, and what must hold for them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use url::Url;
 
 use super::names;
-use crate::minter::settings::is_loopback;
-use crate::sys::SecretRef;
+use crate::sys::{SecretRef, is_loopback_url};
 
 /// An API server remembers for 10 s that it accepted a token, and learns within moments that a Secret is gone.
 const MIN_CACHE_SECONDS: u32 = 12;
 const MAX_CACHE_SECONDS: u32 = 600;
 const MAX_NAMESPACES: usize = 64;
-const MAX_CA_BYTES: u64 = 1024 * 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +40,7 @@ impl Settings {
             return Err("its name is a label in the cluster, so it ends with a letter or a digit".to_owned());
         }
         let url = &self.url;
-        let loopback = is_loopback(url);
+        let loopback = is_loopback_url(url);
         let scheme_fits = url.scheme() == "https" || (url.scheme() == "http" && loopback);
         let bare =
             url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
@@ -59,13 +57,4 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// A bundle of authorities.
-pub(super) fn read_ca(path: &Path) -> Result<Vec<u8>, String> {
-    let why = |error: std::io::Error| format!("`ca_file`: {} cannot be read: {error}", path.display());
-    let file = std::fs::File::open(path).map_err(why)?;
-    let mut pem = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_CA_BYTES), &mut pem).map_err(why)?;
-    Ok(pem)
 }

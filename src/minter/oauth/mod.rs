@@ -25,7 +25,7 @@ use crate::domain::{
     AgentId, CatalogueEntry, Handle, LeaseId, MINT_TIMEOUT_MILLIS, MintPlan, Name, Scope, TaskId, Timestamp,
 };
 use crate::sys::keys::KeyAlgorithm;
-use crate::sys::{Clock, ExposeSecret as _, HttpClient, SecretString, fingerprint, sha256};
+use crate::sys::{Clock, ExposeSecret as _, HttpClient, SecretString, fingerprint, read_ca_file, sha256};
 use effect::{Ask, Effect};
 use given::{ACCESS_TOKEN, Given, state_differs};
 use server::{ClientAuth, SIGNED_SECS, Server};
@@ -83,8 +83,8 @@ pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc
     let read: Settings = settings.read()?;
     read.check().map_err(wrong)?;
     let secret = read.secret(&deps.folder).map_err(wrong)?;
-    let authorities = read.ca_file.as_ref().map(|file| std::fs::read(deps.folder.join(file))).transpose();
-    let authorities = authorities.map_err(|error| wrong(format!("`ca_file` cannot be read: {error}")))?;
+    let authorities =
+        read.ca_file.as_ref().map(|file| read_ca_file(&deps.folder.join(file))).transpose().map_err(wrong)?;
     let http = HttpClient::new(authorities.as_deref()).map_err(|error| wrong(format!("`ca_file`: {error}")))?;
     Ok(Arc::new(OauthMinter {
         backend: settings.name.clone(),

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::super::settings::is_loopback;
 use crate::sys::keys::KeyAlgorithm;
-use crate::sys::{SecretRef, SecretString};
+use crate::sys::{SecretRef, SecretString, is_loopback_url};
 
 /// The life of a token that a server may give.
 const LIFETIMES: std::ops::RangeInclusive<u32> = 30..=86_400;
@@ -83,7 +82,7 @@ impl Settings {
     pub(super) fn check(&self) -> Result<(), String> {
         let safe = |url: &Url| {
             let scheme_fits =
-                url.scheme() == "https" || (url.scheme() == "http" && self.allow_private && is_loopback(url));
+                url.scheme() == "https" || (url.scheme() == "http" && self.allow_private && is_loopback_url(url));
             scheme_fits && url.username().is_empty() && url.password().is_none() && url.fragment().is_none()
         };
         let issuer = Url::parse(&self.issuer).ok().filter(|url| safe(url) && url.query().is_none());

@@ -23,12 +23,12 @@ use super::{
 };
 use crate::domain::{CatalogueEntry, Handle, LeaseId, MintPlan, Name};
 use crate::minter::settings::{canonical, without_form};
-use crate::sys::{Clock, Entropy, SecretString, fingerprint, sha256};
+use crate::sys::{Clock, Entropy, SecretString, fingerprint, is_loopback, sha256};
 use effect::{Effect, RoleEffect};
 use quote::Ident;
 use role::{NewRole, Roles};
 use server::Server;
-use settings::{Target, is_loopback};
+use settings::Target;
 
 /// How the name of each of our roles begins; the rest of it is that of its lease.
 const PREFIX: &str = "jit_";

@@ -2,7 +2,6 @@
 //! name that will stand in a statement is one, and what a catalogue may hand out is on a list.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -12,7 +11,7 @@ use url::Url;
 
 use super::quote::Ident;
 use crate::minter::{BackendSettings, MintError, MinterDeps};
-use crate::sys::{ExposeSecret as _, SecretRef};
+use crate::sys::{ExposeSecret as _, SecretRef, is_loopback};
 
 /// What each connection of ours gets, in milliseconds. A statement that was sent ends or fails within two seconds, and a
 /// transaction whose end never comes is undone two seconds later: nothing that we gave up on lands after that.
@@ -201,11 +200,6 @@ fn names(key: &str, written: &[String]) -> Result<Vec<Ident>, String> {
         return Err(format!("`{key}` has at most {MAX_NAMES} names"));
     }
     written.iter().map(|name| Ident::new(name).map_err(|why| format!("`{key}`, `{name}`: {why}"))).collect()
-}
-
-/// Whether a host is this machine by its name or address.
-pub(super) fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_host(host: &str) -> bool {

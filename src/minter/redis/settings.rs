@@ -7,9 +7,8 @@ use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, Tl
 use serde::Deserialize;
 use url::Url;
 
-use crate::minter::settings::is_loopback;
 use crate::minter::{BackendSettings, MintError, MinterDeps};
-use crate::sys::{ExposeSecret as _, SecretRef};
+use crate::sys::{ExposeSecret as _, SecretRef, is_loopback_url, read_ca_file};
 
 /// Redis' port.
 const PORT: u16 = 6379;
@@ -64,7 +63,7 @@ impl Target {
         if !user.bytes().all(word) || user == "default" {
             return Err("`url` names a user of the broker's own, of letters, digits, `.`, `_` and `-`".to_owned());
         }
-        if !tls && !is_loopback(&url) {
+        if !tls && !is_loopback_url(&url) {
             return Err(
                 "`url` leaves this machine, so it is `rediss://`: the password would go in the clear".to_owned()
             );
@@ -81,8 +80,7 @@ impl Target {
             None => Client::open(info),
             Some(_) if !tls => return Err("`ca_file` is for a `rediss://` URL".to_owned()),
             Some(file) => {
-                let file = folder.join(file);
-                let pem = std::fs::read(&file).map_err(|why| format!("`ca_file` {}: {why}", file.display()))?;
+                let pem = read_ca_file(&folder.join(file))?;
                 Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(pem) })
             }
         };
