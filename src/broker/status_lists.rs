@@ -57,6 +57,8 @@ impl Broker {
         if let Some(made) = kept.made.get(list) {
             return Ok(Arc::clone(made));
         }
+        // It says what the rows said then, and expires by that.
+        let now = kept.looked_at.unwrap_or(now);
         let made = Arc::new(PublishedList::new(
             minter.status_list(list, &super::revocation_lists::refs(&kept.over), now)?,
             now,

@@ -341,12 +341,16 @@ impl Minter for JwtMinter {
     }
 
     async fn revoke(&self, credential: CredentialRef<'_>) -> Result<Revoked, MintError> {
-        Ok(match self.settings.verifiers {
-            Verifiers::Introspect => {
+        // The settings may be others than when it was minted: what its handle says of how it is checked counts as well.
+        let listed = StatusPlace::of(credential.handle).is_some();
+        Ok(match (self.settings.verifiers, listed) {
+            (Verifiers::Introspect, false) => {
                 Revoked::Gone("introspection, which its verifiers ask, answers inactive".to_owned())
             }
-            Verifiers::StatusList => self.lists().until_listed(&credential, self.clock.now()),
-            Verifiers::Offline => Revoked::EndsBy(credential.native_end),
+            (Verifiers::Introspect | Verifiers::StatusList, true) => {
+                self.lists().until_listed(&credential, self.clock.now())
+            }
+            (Verifiers::StatusList, false) | (Verifiers::Offline, _) => Revoked::EndsBy(credential.native_end),
         })
     }
 

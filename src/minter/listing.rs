@@ -94,7 +94,8 @@ impl Listing {
 /// Write a file so that whoever reads it finds the old one or the new one, whole.
 async fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    // Another replica may be writing the same file.
+    name.push(format!(".new-{}", std::process::id()));
     let new = file.with_file_name(name);
     let mut to = tokio::fs::File::create(&new).await?;
     tokio::io::AsyncWriteExt::write_all(&mut to, bytes).await?;

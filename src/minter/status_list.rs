@@ -17,9 +17,9 @@ use crate::sys::{Entropy, ExposeSecret as _};
 
 /// Credentials of one list: its 16 KiB of bits are a few hundred bytes compressed while few have ended.
 const SIZE: u32 = 1 << 17;
-/// From the end of a lease until no list is answered any more that does not say so, and how far clocks may be apart, in
-/// milliseconds.
-const UNTIL_LISTED_MILLIS: i64 = 3_000;
+/// From the end of a lease until no list is answered any more that does not say so, in milliseconds: the commit, which a database may
+/// hold up for some seconds, the second for which a list is answered, and how far clocks may be apart.
+const UNTIL_LISTED_MILLIS: i64 = 15_000;
 /// Random bytes of a list's name.
 const NAME_LEN: usize = 10;
 /// Between the parts of a handle.

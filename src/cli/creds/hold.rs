@@ -135,10 +135,20 @@ fn text_scopes(args: &HoldArgs) -> Vec<crate::api::AskScope> {
     crate::cli::text::scopes(&args.about.scopes)
 }
 
+fn several(count: usize) -> Failure {
+    Failure::usage(format!("these scopes come as {count} credentials, and a tool can be given one"))
+        .fix("name scopes of one backend that share a credential, or use `hallpass exec`")
+}
+
 /// From the question to the credential.
 async fn settle(client: &Client, asked: Asked, args: &HoldArgs) -> Result<Held, Failure> {
     let Asked { task, own, requests, mut answer } = asked;
     let ours = |request: &RequestSummary| requests.contains(&request.id);
+    if requests.len() > 1 {
+        // Each comes as a credential of its own; nobody waits for what cannot be handed over.
+        give_back(client, &task, own, &answer.credentials).await;
+        return Err(several(requests.len()));
+    }
     if answer.requests.iter().any(|request| ours(request) && request.state == "pending") {
         let waiting: Vec<RequestSummary> = answer.requests.iter().filter(|one| ours(one)).cloned().collect();
         if args.no_wait {
@@ -166,11 +176,7 @@ async fn settle(client: &Client, asked: Asked, args: &HoldArgs) -> Result<Held, 
         (Some(last), false) => {
             credentials.push(last);
             give_back(client, &task, own, &credentials).await;
-            Err(Failure::usage(format!(
-                "these scopes come as {} credentials, and a tool can be given one",
-                credentials.len()
-            ))
-            .fix("name scopes of one backend that share a credential, or use `hallpass exec`"))
+            Err(several(credentials.len()))
         }
         (None, _) => Err(Failure::new(Exit::Backend, format!("nothing was denied, but no credential came: {message}"))
             .line("more", format!("task {task}"))),

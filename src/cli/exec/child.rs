@@ -1,19 +1,23 @@
 //! The child process: its output masked, signals handed on, its exit code ours.
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use super::environment::Handed;
 use super::mask::{Masker, Secrets};
 use crate::app::env;
 use crate::cli::failure::{Exit, Failure};
 
+/// For how long more is waited for of what a child wrote, once it is gone.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Bytes read from the child at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -28,7 +32,7 @@ pub(crate) fn spawn(command: &[String], handed: &Handed, masked: bool) -> Result
     let mut prepared = Command::new(program);
     // The child gets what the task was granted, not who we are.
     prepared.args(arguments).env_remove(env::TOKEN).kill_on_drop(true);
-    for hidden in handed.hidden {
+    for hidden in &handed.hidden {
         prepared.env_remove(hidden);
     }
     prepared.envs(&handed.variables);
@@ -41,58 +45,115 @@ pub(crate) fn spawn(command: &[String], handed: &Handed, masked: bool) -> Result
     })
 }
 
-/// Wait for the child, hand signals on to it, and pass its output on without the secrets.
+/// Wait for the child, hand signals on to it, and pass its output on without the secrets. What it left running may hold its output
+/// open for ever: once the child is gone that is not waited for when nothing comes.
 ///
 /// # Errors
 /// [`Failure`] when signals cannot be listened for or the child cannot be waited for.
 pub(crate) async fn watch(child: &mut Child, secrets: &Secrets) -> Result<u8, Failure> {
-    let out = child.stdout.take();
-    let err = child.stderr.take();
-    let streams = async {
-        tokio::join!(pump(out, std::io::stdout(), secrets.clone()), pump(err, std::io::stderr(), secrets.clone()))
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let gone = CancellationToken::new();
+    // Before any output of the child can make somebody send one.
+    let mut signals = Signals::listen()?;
+    let out = pump(child.stdout.take(), to_out, secrets.clone(), &gone);
+    let err = pump(child.stderr.take(), to_err, secrets.clone(), &gone);
+    let streams = async { tokio::join!(out, err) };
+    tokio::pin!(streams);
+    let mut open = true;
+    let status = loop {
+        tokio::select! {
+            biased;
+            status = child.wait() => break status?,
+            signal = signals.next() => hand_on(pid, signal),
+            _ = &mut streams, if open => open = false,
+        }
     };
-    let status = async {
-        // `wait` first: it listens for signals before any output of the child can make somebody send one.
-        let waited = tokio::join!(biased; wait(child), streams);
-        waited.0
-    };
-    Ok(code_of(status.await?))
+    gone.cancel();
+    if open {
+        // Whoever reads us may take their time; a signal is for us now.
+        tokio::select! {
+            _ = &mut streams => {}
+            _ = signals.next() => {}
+        }
+    }
+    Ok(code_of(status))
 }
 
-async fn wait(child: &mut Child) -> Result<ExitStatus, Failure> {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (mut hangup, mut quit) = (signal(SignalKind::hangup())?, signal(SignalKind::quit())?);
-    // A terminal sends its signals to the whole group, so the child has them already.
-    let at_terminal = std::io::stdin().is_terminal();
-    loop {
-        let (which, from_terminal) = tokio::select! {
-            status = child.wait() => return Ok(status?),
-            _ = interrupt.recv() => (Signal::INT, true),
-            _ = quit.recv() => (Signal::QUIT, true),
-            _ = terminate.recv() => (Signal::TERM, false),
-            _ = hangup.recv() => (Signal::HUP, false),
-        };
-        if let Some(pid) = pid.filter(|_| !(from_terminal && at_terminal)) {
-            // The child may have just gone; then there is nobody to tell.
-            let _ = kill_process(pid, which);
+/// The signals that a child is told of.
+struct Signals([(Signal, tokio::signal::unix::Signal); 6]);
+
+impl Signals {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self([
+            (Signal::INT, signal(SignalKind::interrupt())?),
+            (Signal::QUIT, signal(SignalKind::quit())?),
+            (Signal::TERM, signal(SignalKind::terminate())?),
+            (Signal::HUP, signal(SignalKind::hangup())?),
+            (Signal::USR1, signal(SignalKind::user_defined1())?),
+            (Signal::USR2, signal(SignalKind::user_defined2())?),
+        ]))
+    }
+
+    async fn next(&mut self) -> Signal {
+        let Self([interrupt, quit, terminate, hangup, user1, user2]) = self;
+        tokio::select! {
+            _ = interrupt.1.recv() => interrupt.0,
+            _ = quit.1.recv() => quit.0,
+            _ = terminate.1.recv() => terminate.0,
+            _ = hangup.1.recv() => hangup.0,
+            _ = user1.1.recv() => user1.0,
+            _ = user2.1.recv() => user2.0,
         }
     }
 }
 
-async fn pump(from: Option<impl AsyncRead + Unpin>, mut to: impl Write, secrets: Secrets) {
+fn hand_on(pid: Option<Pid>, signal: Signal) {
+    // A terminal sends its signals to the whole group, so the child has them already.
+    let from_terminal = matches!(signal, Signal::INT | Signal::QUIT) && std::io::stdin().is_terminal();
+    if let Some(pid) = pid.filter(|_| !from_terminal) {
+        // The child may have just gone; then there is nobody to tell.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn to_out(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush())
+}
+
+fn to_err(bytes: &[u8]) -> std::io::Result<()> {
+    std::io::stderr().lock().write_all(bytes)
+}
+
+async fn pump(
+    from: Option<impl AsyncRead + Unpin>,
+    to: fn(&[u8]) -> std::io::Result<()>,
+    secrets: Secrets,
+    gone: &CancellationToken,
+) {
     let Some(mut from) = from else { return };
     let mut masker = Masker::new(secrets);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let read = from.read(&mut chunk).await.unwrap_or(0);
+        let read = tokio::select! {
+            biased;
+            read = from.read(&mut chunk) => read.unwrap_or(0),
+            () = gone.cancelled() => 0,
+        };
+        let read = match read {
+            0 if gone.is_cancelled() => {
+                tokio::time::timeout(LAST_WORDS, from.read(&mut chunk)).await.map_or(0, Result::unwrap_or_default)
+            }
+            read => read,
+        };
         let passed = match chunk.get(..read) {
             Some(read) if !read.is_empty() => masker.push(read),
             Some(_) | None => masker.finish(),
         };
-        // When nobody reads us any more, the child must still not block on a full pipe.
-        let _ = to.write_all(&passed).and_then(|()| to.flush());
-        if read == 0 {
+        // Whoever reads us may stop reading for a while, and the task must be heard from meanwhile.
+        let written = tokio::task::spawn_blocking(move || to(&passed)).await;
+        // When nobody reads us any more, nobody reads the child: it is told so as it would be without us.
+        if !matches!(written, Ok(Ok(()))) || read == 0 {
             return;
         }
     }

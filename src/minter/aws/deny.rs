@@ -93,13 +93,19 @@ impl Denials {
         }
         let tended = futures_util::stream::iter(roles).map(|(arn, wanted)| async move {
             let mut state = self.known().get(&arn).cloned().unwrap_or_default();
+            let before = state.role_id.clone();
             let (done, looked) = match self.tend(&arn, &wanted, &mut state).await {
                 Ok(looked) => (Ok(()), looked),
                 Err(error) => (Err(error), false),
             };
             state.failed = done.is_err() || (state.failed && !looked);
             let left_out = state.left_out.len();
-            self.known().insert(arn.clone(), state);
+            let mut known = self.known();
+            // Unless a session of another role by this name was given meanwhile: then nothing that was found counts.
+            if known.get(&arn).and_then(|current| current.role_id.clone()) == before {
+                known.insert(arn.clone(), state);
+            }
+            drop(known);
             match left_out {
                 _ if !looked => done,
                 0 => Ok(()),
@@ -161,11 +167,9 @@ impl Denials {
         ))
     }
 
-    /// The id of a role, once IAM says that it is this one: by its name alone it could be that of another account.
+    /// The id of a role, once IAM says that it is this one: by its name alone it could be that of another account. One that was made
+    /// anew has another id, and what was known of the old one says nothing of it.
     async fn role_id(&self, arn: &str, role: &str, state: &mut Known) -> Result<String, MintError> {
-        if let Some(id) = &state.role_id {
-            return Ok(id.clone());
-        }
         let described = self.iam.get_role(role).await?;
         if described.arn != arn {
             return Err(MintError::Misconfigured(format!(
@@ -173,6 +177,9 @@ impl Denials {
                  denied",
                 described.arn
             )));
+        }
+        if state.role_id.as_ref().is_some_and(|id| *id != described.id) {
+            *state = Known::default();
         }
         state.role_id = Some(described.id.clone());
         Ok(described.id)
@@ -224,27 +231,24 @@ impl Denials {
         let now = self.clock.now();
         let known = self.known();
         let state = known.get(&session.role_arn);
-        let left_out = state.is_some_and(|state| state.left_out.contains(&session.name));
-        let since = state.and_then(|state| state.since.get(&session.name)).copied();
-        let by = match since {
-            Some(since) if self.is_settled(state, since, now) && now < native_end => {
-                return Ok(Revoked::Gone(format!(
-                    "the policy `{}` of {} denies it everything since {since}, and IAM has had {} s to pass that on",
-                    self.policy,
-                    session.role_arn,
-                    self.settle_millis / 1000
-                )));
-            }
-            Some(since) => since.plus_millis(self.settle_millis.saturating_add(UNTIL_PUT_MILLIS)),
-            None => now.plus_millis(self.settle_millis.saturating_add(UNTIL_PUT_MILLIS)),
-        };
-        if left_out || native_end <= by {
+        if native_end <= now || state.is_some_and(|state| state.left_out.contains(&session.name)) {
             return Ok(Revoked::EndsBy(native_end));
         }
-        // Tried on, until it is known to be denied: nobody can say by when.
-        if state.is_some_and(|state| state.failed) || by <= now {
-            let (policy, arn) = (&self.policy, &session.role_arn);
-            return Err(MintError::Unavailable(format!("the policy `{policy}` of {arn} is not known to deny it yet")));
+        let (policy, arn) = (&self.policy, &session.role_arn);
+        // Where IAM fails it is tried on: nobody can say by when.
+        let unknown = || MintError::Unavailable(format!("the policy `{policy}` of {arn} is not known to deny it yet"));
+        let since = state.and_then(|state| state.since.get(&session.name)).copied();
+        if let Some(since) = since.filter(|since| self.is_settled(state, *since, now)) {
+            let seconds = self.settle_millis / 1000;
+            return Ok(Revoked::Gone(format!(
+                "the policy `{policy}` of {arn} denies it everything since {since}, and IAM has had {seconds} s to pass that on"
+            )));
+        }
+        // What is not put yet is put within moments, or else found out to be impossible.
+        let from = since.unwrap_or(now);
+        let by = from.plus_millis(self.settle_millis.saturating_add(UNTIL_PUT_MILLIS)).min(native_end);
+        if by < native_end && (by <= now || state.is_some_and(|state| state.failed)) {
+            return Err(unknown());
         }
         Ok(Revoked::EndsBy(by))
     }
@@ -272,8 +276,13 @@ impl Denials {
         let Some(id) = id.filter(|_| settled) else { return Ok(Probe::Unknown) };
         let text = self.iam.get_role_policy(session.role_name(), &self.policy).await?;
         let denied = text.as_deref().map(user_ids).unwrap_or_default();
-        // Whether the session is used by anybody, or ever was, nothing at AWS tells.
-        Ok(if denied.contains(&format!("{id}:{}", session.name)) { Probe::Refused } else { Probe::Unknown })
+        if denied.contains(&format!("{id}:{}", session.name)) {
+            return Ok(Probe::Refused);
+        }
+        let (policy, arn) = (&self.policy, &session.role_arn);
+        Err(MintError::Unavailable(format!(
+            "the policy `{policy}` of {arn} does not deny it any more; it is put again"
+        )))
     }
 }
 

@@ -46,10 +46,12 @@ const OPERATORS: [&str; 27] = [
     "Null",
 ];
 /// Actions whose names begin so look and change nothing.
-const READS: [&str; 7] = ["Get", "List", "Describe", "Head", "Query", "Scan", "BatchGet"];
+const READS: [&str; 7] = ["get", "list", "describe", "head", "query", "scan", "batchget"];
 /// Actions with this in their names make access that the end of a session does not take away.
-const OUTLIVES: [&str; 8] =
-    ["Policy", "Permission", "Grant", "Acl", "AuthorizationToken", "CreateFunction", "RunInstances", "RunTask"];
+const OUTLIVES: [&str; 7] = ["policy", "permission", "grant", "acl", "createfunction", "runinstances", "runtask"];
+/// Actions that give a token with a life of its own.
+const TOKENS: [&str; 3] =
+    ["codeartifact:getauthorizationtoken", "ecr:getauthorizationtoken", "ecr-public:getauthorizationtoken"];
 
 /// The native effect of a catalogue entry.
 #[derive(Deserialize)]
@@ -253,15 +255,15 @@ pub(super) fn lines(allows: &[Allow]) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// 0: may make access that outlives the session. 1: may change something. 2: looks.
+/// 0: may make access that outlives the session. 1: may change something. 2: looks. IAM reads the names of actions in any case.
 fn danger(action: &str) -> u8 {
+    let action = action.to_ascii_lowercase();
     let name = action.split_once(':').map_or("*", |(_, name)| name);
     let reads = READS.iter().any(|read| name.starts_with(read));
-    if name == "*" || (!reads && OUTLIVES.iter().any(|word| name.contains(word))) || name == "GetAuthorizationToken" {
-        0
-    } else {
-        u8::from(reads) + 1
-    }
+    let named = OUTLIVES.iter().any(|word| name.contains(word));
+    let tokens = TOKENS.iter().any(|token| covers(&action, token));
+    // What a pattern stands for besides is not for us to list.
+    if tokens || (!reads && (named || name.contains(['*', '?']))) { 0 } else { u8::from(reads) + 1 }
 }
 
 #[cfg(test)]

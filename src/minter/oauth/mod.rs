@@ -169,8 +169,23 @@ impl OauthMinter {
             }
             self.end(at, &given.token).await
         };
-        match ended.await {
-            Ok(Some(_)) => why,
+        // That it is called inactive afterwards tells nothing unless it was called active before.
+        let seen_active = match (self.verifiers, &at.introspection) {
+            (Verifiers::Introspect, Some(introspection)) => {
+                matches!(self.server.introspect(introspection, &given.token).await, Ok(Some(_)))
+            }
+            (Verifiers::Introspect, None) | (Verifiers::Offline, _) => false,
+        };
+        let ended = ended.await;
+        if !matches!(ended, Ok(Some(_))) && given.expires_in().is_none_or(|seconds| seconds > self.lifetime) {
+            tracing::error!(
+                backend = %self.backend, expires_in = given.expires_in(),
+                "a token that nobody holds lives longer than `token_lifetime_seconds` and could not be ended"
+            );
+        }
+        match ended {
+            Ok(Some(_)) if seen_active => why,
+            Ok(Some(_)) => MintError::Unavailable(format!("{why}; and the token was never called active")),
             Ok(None) => MintError::Unavailable(format!("{why}; and the token cannot be ended early")),
             Err(error) => MintError::Unavailable(format!("{why}; and the token could not be ended: {error}")),
         }

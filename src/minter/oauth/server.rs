@@ -136,8 +136,11 @@ impl Server {
                 Ok(endpoints)
             }
             // What it said before is good enough to end what it gave.
-            (Err(MintError::Unreached(_)), Some(known)) => Ok(Arc::clone(&known.1)),
-            (Err(error), _) => Err(error),
+            (Err(error), Some(known)) => {
+                tracing::warn!(issuer = %self.issuer, %error, "the metadata could not be read again; what it said before is used");
+                Ok(Arc::clone(&known.1))
+            }
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -160,7 +163,9 @@ impl Server {
         }
         if answer.status != StatusCode::OK {
             let why = format!("the metadata of {}: {}", self.issuer, answer.said());
-            return Err(if answer.status.is_server_error() { MintError::Unreached(why) } else { wrong(answer.said()) });
+            let passes = answer.status.is_server_error()
+                || matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+            return Err(if passes { MintError::Unreached(why) } else { wrong(answer.said()) });
         }
         let all = answer.object().ok_or_else(|| wrong("not a JSON object".to_owned()))?;
         if all.get("issuer").and_then(Value::as_str) != Some(self.issuer.as_str()) {

@@ -67,6 +67,28 @@ fn a_signal_reaches_the_child_and_the_task_still_ends() {
 }
 
 #[test]
+fn what_the_command_left_running_keeps_nothing_alive() {
+    let dev = Dev::start();
+    let (code, out, err) = run(&mut read_as(&dev, &[], &["sh", "-c", "sleep 600 & echo left $!; exit 3"]));
+    assert_eq!(code, 3, "{err}");
+    let left = out.trim().strip_prefix("left ").expect("what the command said comes whole").to_owned();
+    assert!(kinds(&dev).contains(&"task.closed".to_owned()), "its access ended with the command");
+    assert!(Command::new("kill").arg(left).status().unwrap().success(), "and it was still there");
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_any_more_is_told_so() {
+    let dev = Dev::start();
+    let mut exec = read_as(&dev, &[], &["yes"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(exec.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "y\n");
+    // The pipe is closed here; `yes` hears of it and ends, and so does its task.
+    assert_ne!(exec.wait().unwrap().code(), Some(0));
+    assert!(kinds(&dev).contains(&"task.closed".to_owned()));
+}
+
+#[test]
 fn exec_waits_for_a_person_and_then_runs() {
     let dev = Dev::start();
     let mut exec = dev.by("release-bot", &["exec", "--purpose", "publish", "--scope", "sandbox:releases:write"]);

@@ -253,7 +253,8 @@ async fn a_role_of_the_same_name_in_another_account_is_never_touched() {
     let plan = plan_of(minter.as_ref(), &scopes(), |_| ());
     assert!(matches!(publish(minter.as_ref(), &[&plan]).await, Err(MintError::Misconfigured(_))));
     assert!(cloud.aws.inline("releases").is_empty());
-    assert_eq!(minter.revoke(CredentialRef::of_plan(&plan)).await.unwrap(), Revoked::EndsBy(plan.ends_at));
+    let said = minter.revoke(CredentialRef::of_plan(&plan)).await;
+    assert!(matches!(said, Err(MintError::Unavailable(_))), "tried on until its own end: {said:?}");
 }
 
 #[tokio::test]

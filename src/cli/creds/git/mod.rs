@@ -165,6 +165,9 @@ impl Wanted {
             }
         }
         let (Some(protocol), Some(host)) = (known.get("protocol"), known.get("host")) else { return Ok(None) };
+        if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-_[]".contains(&byte)) {
+            return Ok(None);
+        }
         // Read as a URL, so that `github.com:443` is github.com and nothing that is no host can look like one.
         let url = Url::parse(&format!("{protocol}://{host}"));
         let bare = |url: &Url| url.username().is_empty() && url.password().is_none() && url.path() == "/";

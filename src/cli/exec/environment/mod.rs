@@ -67,6 +67,10 @@ const PUBLIC: &[&str] = &[
 /// Where the SDKs of AWS would look for credentials before they come to a container's endpoint; some of them are also those that
 /// [`VARIABLES`] sets anew.
 const AWS_ELSEWHERE: &[&str] = &[
+    "AMAZON_ACCESS_KEY_ID",
+    "AMAZON_SECRET_ACCESS_KEY",
+    "AMAZON_SESSION_TOKEN",
+    "AWS_ACCESS_KEY",
     "AWS_ACCESS_KEY_ID",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
@@ -77,12 +81,15 @@ const AWS_ELSEWHERE: &[&str] = &[
     "AWS_PROFILE",
     "AWS_ROLE_ARN",
     "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
     "AWS_SECURITY_TOKEN",
     "AWS_SESSION_TOKEN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 ];
 /// The files with profiles; an empty one takes their place.
-const AWS_FILES: &[&str] = &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
+const AWS_FILES: &[&str] = &["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BOTO_CONFIG"];
+/// By which libpq would go elsewhere, or as somebody else.
+const POSTGRES_ELSEWHERE: &[&str] = &["PGHOSTADDR", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE"];
 
 /// What must not be printed of some credentials.
 pub(crate) fn secrets(credentials: &[Credential]) -> impl Iterator<Item = &str> {
@@ -147,7 +154,7 @@ pub(crate) struct Handed {
     /// What the child finds in its environment.
     pub(crate) variables: BTreeMap<String, String>,
     /// What it does not find there, whatever we have.
-    pub(crate) hidden: &'static [&'static str],
+    pub(crate) hidden: Vec<&'static str>,
 }
 
 /// What is served to the child instead of written down: of this lease, this value.
@@ -174,7 +181,7 @@ impl Handed {
             .fix("set TMPDIR to a folder you can write")
         };
         make_folder(&folder).map_err(why)?;
-        let mut made = Self { folder: folder.clone(), variables: BTreeMap::new(), hidden: &[] };
+        let mut made = Self { folder: folder.clone(), variables: BTreeMap::new(), hidden: Vec::new() };
         let text =
             serde_json::to_vec(&CredentialsFile { task, credentials }).map_err(std::io::Error::from).map_err(why)?;
         let all = folder.join("credentials.json");
@@ -195,23 +202,49 @@ impl Handed {
         made.variables.insert(TASK.to_owned(), task.to_owned());
         made.variables.insert(CREDENTIALS_FILE.to_owned(), all.display().to_string());
         for (kind, member, variable) in VARIABLES {
-            made.variables.extend(named(&known, kind, member, variable));
+            made.name(&known, kind, member, variable)?;
         }
         if known.iter().any(|(credential, _)| credential.kind == "aws") {
             let empty = folder.join("aws-config");
             write_private(&empty, b"").map_err(why)?;
             let name = |variable: &&str| ((*variable).to_owned(), empty.display().to_string());
             made.variables.extend(AWS_FILES.iter().map(name));
-            made.hidden = AWS_ELSEWHERE;
+            made.hidden.extend(AWS_ELSEWHERE);
         }
+        if known.iter().any(|(credential, _)| credential.kind == "postgres") {
+            made.hidden.extend(POSTGRES_ELSEWHERE);
+        }
+        // With several of a kind its plain names are not set; what stands there already is somebody else's.
+        let plain = VARIABLES.iter().filter(|(kind, ..)| known.iter().any(|(credential, _)| credential.kind == *kind));
+        made.hidden.extend(plain.map(|(_, _, variable)| *variable));
         let other = |kind: &str| VARIABLES.iter().all(|(known, _, _)| *known != kind);
         for (credential, values) in known.iter().filter(|(credential, _)| other(&credential.kind)) {
             for member in values.keys() {
                 let variable = format!("HALLPASS_{}_{}", upper(&credential.kind), upper(member));
-                made.variables.extend(named(&known, &credential.kind, member, &variable));
+                made.name(&known, &credential.kind, member, &variable)?;
             }
         }
         Ok(made)
+    }
+}
+
+impl Handed {
+    /// Set the variables of one kind's value. The same name for two values would hand one of them to whoever asks for the other.
+    fn name(
+        &mut self,
+        known: &[(&Credential, BTreeMap<String, String>)],
+        kind: &str,
+        member: &str,
+        variable: &str,
+    ) -> Result<(), Failure> {
+        for (name, value) in named(known, kind, member, variable) {
+            if self.variables.get(&name).is_some_and(|other| *other != value) {
+                return Err(Failure::usage(format!("two credentials would be in the variable {name}"))
+                    .fix("run one command for each, or read both from the file that HALLPASS_CREDENTIALS_FILE names"));
+            }
+            self.variables.insert(name, value);
+        }
+        Ok(())
     }
 }
 
