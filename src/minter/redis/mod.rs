@@ -45,9 +45,7 @@ struct RedisMinter {
 
 pub(super) fn build(settings: &BackendSettings, deps: &MinterDeps) -> Result<Arc<dyn Minter>, MintError> {
     let target = Target::new(settings, deps)?;
-    // With its place: that another server has no such user says nothing of the one that had it.
-    let place = format!("{}:{}", target.host, target.port);
-    let ours = mark(&format!("{} {} {} {place}", mark(&deps.issuer_url), deps.deployment, settings.name));
+    let ours = mark(&format!("{} {} {}", mark(&deps.issuer_url), deps.deployment, settings.name));
     Ok(Arc::new(RedisMinter {
         backend: settings.name.clone(),
         users: Users { server: Server::new(target.client.clone()) },

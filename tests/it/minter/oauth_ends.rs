@@ -50,7 +50,10 @@ async fn oax_04_a_server_that_calls_every_token_inactive_is_not_believed_when_on
     stage.server.do_other(Other::Mute);
     let refused = stage.minter.mint(&stage.plan()).await;
     // Nor is it believed that the token has ended: it may work until its own end.
-    assert!(matches!(&refused, Err(MintError::Unavailable(said)) if said.contains("would mean nothing")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(MintError::Unavailable(said)) if said.contains("would mean nothing")),
+        "{refused:?}"
+    );
     assert_eq!(stage.server.counted(), (1, 0));
 }
 
