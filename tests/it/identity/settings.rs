@@ -19,7 +19,7 @@ fn settings_that_cannot_be_say_what_to_do() {
         ("name = \"a\"\npreset = \"spiffe\"\nissuer = \"spiffe://td\"", "needs `jwks_file` or `jwks_url`"),
         ("name = \"a\"\npreset = \"github-actions\"\nfor = \"people\"", "only preset `oidc` can vouch for people"),
         ("name = \"a\"\nissuer = \"https://i\"\njwks_file = \"x\"\njwks_url = \"https://x/\"", "not both"),
-        ("name = \"a\"\nissuer = \"https://i\"\nca_file = \"/nowhere\"", "`ca_file` cannot be read"),
+        ("name = \"a\"\nissuer = \"https://i\"\nca_file = \"/nowhere\"", "/nowhere cannot be read"),
         ("name = \"a\"\nissuer = \"https://i\"\ncache_seconds = 601", "`cache_seconds` must be within"),
         (
             "name = \"a\"\nissuer = \"https://i\"---name = \"a\"\nissuer = \"https://j\"",
