@@ -137,15 +137,12 @@ async fn pump(
     loop {
         let read = tokio::select! {
             biased;
-            read = from.read(&mut chunk) => read.unwrap_or(0),
-            () = gone.cancelled() => 0,
-        };
-        let read = match read {
-            0 if gone.is_cancelled() => {
-                tokio::time::timeout(LAST_WORDS, from.read(&mut chunk)).await.map_or(0, Result::unwrap_or_default)
+            read = from.read(&mut chunk) => read,
+            () = gone.cancelled() => {
+                tokio::time::timeout(LAST_WORDS, from.read(&mut chunk)).await.unwrap_or(Ok(0))
             }
-            read => read,
         };
+        let read = read.unwrap_or(0);
         let passed = match chunk.get(..read) {
             Some(read) if !read.is_empty() => masker.push(read),
             Some(_) | None => masker.finish(),

@@ -17,12 +17,13 @@ use ssh_key::{PrivateKey, PublicKey};
 
 use self::effect::{Effect, Permits, permits};
 use super::listing::Listing;
+use super::settings::canonical;
 use super::{
     BackendSettings, CredentialRef, Inventory, MintError, MintOrder, Minted, Minter, MinterDeps, Over, Probe,
     Revocability, RevocationList, Revoked,
 };
 use crate::domain::{AgentId, CatalogueEntry, Handle, MintPlan, Name, Scope, Timestamp};
-use crate::sys::{Clock, Entropy, SecretRef, SecretString, canonical_json, fingerprint, sha256};
+use crate::sys::{Clock, Entropy, SecretRef, SecretString, fingerprint, sha256};
 
 /// How long before its mint a certificate is valid already, for hosts whose clocks are behind.
 const BACKDATED_MILLIS: i64 = 30_000;
@@ -190,7 +191,7 @@ impl Minter for SshMinter {
         let key = order.confirmation_key.map(|jwk| keys::of_agent(jwk, &self.authority)).transpose()?;
         let named = key.as_ref().map(keys::fingerprint);
         let unwritable = |error: String| MintError::Unsupported(format!("no canonical form: {error}"));
-        let effect = canonical_json(&Shown {
+        let effect = canonical(&Shown {
             agent: order.agent,
             authority: keys::fingerprint(self.authority.public_key().key_data()),
             backend: &self.backend,
@@ -200,8 +201,7 @@ impl Minter for SshMinter {
             permits: &permits,
             scopes: order.scopes.iter().map(|(scope, _)| *scope).collect(),
             ttl_seconds: order.ttl.as_secs(),
-        })
-        .map_err(|error| unwritable(error.to_string()))?;
+        })?;
         let handle = Handle::new(order.lease.to_string());
         let summary = summary(order, &permits, named.as_deref());
         let public_key = key.map(|key| PublicKey::new(key, "").to_openssh()).transpose();

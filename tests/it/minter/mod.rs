@@ -28,15 +28,16 @@ mod x509_read;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use hallpass::domain::{
     AgentId, CatalogueEntry, EndCause, LeaseId, MintPlan, Name, ParamType, Scope, TaskId, Timestamp, Ttl,
 };
 use hallpass::minter::{
-    BackendSettings, CredentialRef, MintOrder, Minter, MinterDeps, Minters, Over, SandboxBackend, StatusPlace,
+    BackendSettings, CredentialRef, MintOrder, Minted, Minter, MinterDeps, Minters, Over, SandboxBackend, StatusPlace,
 };
 use hallpass::sys::keys::{KeyAlgorithm, KeyRing, KeyTimes, SigningKey};
-use hallpass::sys::{ManualClock, SeededEntropy};
+use hallpass::sys::{Clock as _, ManualClock, SeededEntropy, SystemClock};
 
 const T0: Timestamp = Timestamp::from_millis(1_790_000_000_999);
 
@@ -129,6 +130,25 @@ fn agent() -> AgentId {
 fn over<'a>(plans: &[&'a MintPlan], since: Timestamp) -> Vec<Over<'a>> {
     let over = |plan: &&'a MintPlan| Over { credential: CredentialRef::of_plan(plan), since, cause: EndCause::Revoked };
     plans.iter().map(over).collect()
+}
+
+/// A plan in the present, for a lease that no other test has.
+fn plan_for(minter: &dyn Minter, scopes: &[(Scope, CatalogueEntry)]) -> MintPlan {
+    static LEASES: AtomicU16 = AtomicU16::new(0);
+    let mut random = [7; 10];
+    random[..2].copy_from_slice(&LEASES.fetch_add(1, Ordering::SeqCst).to_be_bytes());
+    let (agent, now) = (agent(), SystemClock.now());
+    let mut order = order(&agent, scopes);
+    (order.lease, order.now, order.ends_at) = (LeaseId::new(now, random), now, now.plus(Ttl::TEN_MINUTES));
+    minter.plan(&order).unwrap()
+}
+
+/// A credential that works.
+async fn live(minter: &dyn Minter, scopes: &[(Scope, CatalogueEntry)]) -> (MintPlan, Minted) {
+    let plan = plan_for(minter, scopes);
+    let minted = minter.mint(&plan).await.unwrap();
+    minter.activate(&plan.handle).await.unwrap();
+    (plan, minted)
 }
 
 /// The plan of an order for these scopes, after a change to it.

@@ -12,15 +12,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hallpass::domain::{CatalogueEntry, LeaseId, MintPlan, ParamType, Scope, Timestamp, Ttl};
+use hallpass::domain::{CatalogueEntry, MintPlan, ParamType, Scope, Timestamp};
 use hallpass::minter::{CredentialRef, Found, Inventory, MintError, Minted, Minter, MinterDeps, Probe};
 use hallpass::sys::{Clock as _, ExposeSecret as _, SystemClock, SystemEntropy};
 use serde_json::json;
 
-use super::{T0, World, agent, order, scope, suite};
+use super::{T0, World, live, plan_for, scope, suite};
 use crate::support::postgres::{Server, program};
 
 /// Only the superuser of the tests comes in without a password.
@@ -137,25 +136,6 @@ fn writes() -> (Scope, CatalogueEntry) {
 fn of_tenant(action: &str, group: &str, tenant: &str) -> (Scope, CatalogueEntry) {
     let effect = json!({ "groups": [group], "rows": { "tenant": { "param": "tenant" } } });
     scope(&format!("shop:orders:{action}(tenant={tenant})"), effect)
-}
-
-/// A plan for a lease that no other test has, from now on.
-fn plan_for(minter: &dyn Minter, scopes: &[(Scope, CatalogueEntry)]) -> MintPlan {
-    static LEASES: AtomicU16 = AtomicU16::new(0);
-    let mut random = [7; 10];
-    random[..2].copy_from_slice(&LEASES.fetch_add(1, Ordering::SeqCst).to_be_bytes());
-    let (agent, now) = (agent(), SystemClock.now());
-    let mut order = order(&agent, scopes);
-    (order.lease, order.now, order.ends_at) = (LeaseId::new(now, random), now, now.plus(Ttl::TEN_MINUTES));
-    minter.plan(&order).unwrap()
-}
-
-/// A credential that works.
-async fn live(minter: &dyn Minter, scopes: &[(Scope, CatalogueEntry)]) -> (MintPlan, Minted) {
-    let plan = plan_for(minter, scopes);
-    let minted = minter.mint(&plan).await.unwrap();
-    minter.activate(&plan.handle).await.unwrap();
-    (plan, minted)
 }
 
 async fn end(minter: &dyn Minter, plan: &MintPlan) {

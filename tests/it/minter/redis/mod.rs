@@ -8,14 +8,13 @@ mod ending;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use hallpass::domain::{CatalogueEntry, LeaseId, MintPlan, Scope, Timestamp, Ttl};
+use hallpass::domain::{CatalogueEntry, MintPlan, Scope, Timestamp};
 use hallpass::minter::{CredentialRef, Found, Inventory, MintError, Minted, Minter, MinterDeps, Probe};
-use hallpass::sys::{Clock as _, ExposeSecret as _, SystemClock, SystemEntropy};
+use hallpass::sys::{ExposeSecret as _, SystemEntropy};
 use serde_json::json;
 
-use super::{World, agent, order, scope, suite};
+use super::{World, live, plan_for, scope, suite};
 use crate::support::redis::{Redis, said};
 
 /// A minter of a deployment of that name.
@@ -40,25 +39,6 @@ fn writes() -> (Scope, CatalogueEntry) {
         "commands": ["set", "del", "publish", "subscribe"], "keys": { "prices:*": "read_write" }, "channels": ["prices"]
     });
     scope("cache:prices:write", effect)
-}
-
-/// A plan for a lease that no other has.
-fn plan_for(minter: &dyn Minter, scopes: &[(Scope, CatalogueEntry)]) -> MintPlan {
-    static LEASES: AtomicU16 = AtomicU16::new(0);
-    let mut random = [7; 10];
-    random[..2].copy_from_slice(&LEASES.fetch_add(1, Ordering::SeqCst).to_be_bytes());
-    let (agent, now) = (agent(), SystemClock.now());
-    let mut order = order(&agent, scopes);
-    (order.lease, order.now, order.ends_at) = (LeaseId::new(now, random), now, now.plus(Ttl::TEN_MINUTES));
-    minter.plan(&order).unwrap()
-}
-
-/// A credential that works.
-async fn live(minter: &dyn Minter, scopes: &[(Scope, CatalogueEntry)]) -> (MintPlan, Minted) {
-    let plan = plan_for(minter, scopes);
-    let minted = minter.mint(&plan).await.unwrap();
-    minter.activate(&plan.handle).await.unwrap();
-    (plan, minted)
 }
 
 async fn end(minter: &dyn Minter, plan: &MintPlan) {
