@@ -1,86 +1,12 @@
-//! What operators, auditors and resource servers see on the wire: requests, decisions, agents, events and introspection.
+//! What operators, auditors and resource servers see on the wire: decisions, agents, events and introspection.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::LeaseView;
+use super::{LeaseView, RequestView};
 use crate::domain::Timestamp;
-
-/// An access request as an approver sees it; every text of the agent's is marked as asserted.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct RequestView {
-    /// Its id.
-    pub id: String,
-    /// The task it is for.
-    pub task: String,
-    /// Who asks.
-    pub agent: String,
-    /// Who answers for the agent.
-    pub owner: String,
-    /// `pending`, `granted`, `denied`, `withdrawn` or `lapsed`.
-    pub state: String,
-    /// One sentence of ours, never the agent's.
-    pub sentence: String,
-    /// What it asks for, as written scopes.
-    pub scopes: Vec<String>,
-    /// The highest risk among them, 0 to 100.
-    pub risk: u8,
-    /// How long one credential would live, in seconds.
-    pub ttl_seconds: u32,
-    /// What exactly would be minted: the native effect.
-    #[schema(value_type = Object)]
-    pub effect: serde_json::Value,
-    /// Why a person is asked.
-    pub reasons: Vec<String>,
-    /// Who must agree.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
-    /// Verdicts so far.
-    pub verdicts: Vec<VerdictView>,
-    /// The purpose as the agent asserts it.
-    pub asserted_purpose: String,
-    /// The message as the agent asserts it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asserted_message: Option<String>,
-    /// On whose behalf, as the agent asserts it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asserted_beneficiary: Option<String>,
-    /// References as the agent asserts them.
-    pub asserted_references: BTreeMap<String, String>,
-    /// The identity that was verified, as `issuer#subject`.
-    pub verified_identity: String,
-    /// The digest a verdict must carry.
-    pub request_digest: String,
-    /// The decision that sent it here.
-    pub decision: String,
-    /// When it was asked.
-    #[schema(value_type = String, format = DateTime)]
-    pub asked_at: Timestamp,
-    /// When it lapses, while it is pending.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub lapses_at: Option<Timestamp>,
-    /// Whether the caller may decide it, and if not, why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cannot_decide: Option<String>,
-}
-
-/// One verdict.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct VerdictView {
-    /// Who.
-    pub person: String,
-    /// `approve` or `deny`.
-    pub verdict: String,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
-}
 
 macro_rules! page {
     ($(#[$meta:meta])* $name:ident, $item:ty) => {
@@ -106,32 +32,6 @@ page! {
 page! {
     /// A page of audit events.
     EventsPage, EventView
-}
-
-/// `POST /v1/requests/{id}/verdict`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VerdictAsk {
-    /// `approve` or `deny`.
-    pub verdict: String,
-    /// The digest of what was shown; a different one is refused.
-    pub request_digest: String,
-    /// Why; at most 500 characters.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// What came of a verdict.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct VerdictAnswer {
-    /// The request.
-    pub id: String,
-    /// Its state now.
-    pub state: String,
-    /// How many people have agreed.
-    pub given: u32,
-    /// The same in one sentence.
-    pub message: String,
 }
 
 /// One entry of the catalogue as this caller sees it.

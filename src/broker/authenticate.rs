@@ -37,7 +37,11 @@ impl Broker {
                     identity.email(),
                     identity.groups(),
                 );
-                Ok(Caller::Operator(OperatorCaller { operator, expires_at: identity.expires_at() }))
+                Ok(Caller::Operator(OperatorCaller {
+                    operator,
+                    expires_at: identity.expires_at(),
+                    sign_in: super::SignIn::default(),
+                }))
             }
         }
     }

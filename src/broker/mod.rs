@@ -263,6 +263,20 @@ pub struct OperatorCaller {
     pub operator: Operator,
     /// When the presented token stops being accepted.
     pub expires_at: Timestamp,
+    /// How and when the person signed in.
+    pub sign_in: SignIn,
+}
+
+/// How and when a person signed in, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignIn {
+    /// When the person last proved to the issuer who they are (OpenID Connect Core §2, `auth_time`); unknown when the issuer
+    /// does not say.
+    pub at: Option<Timestamp>,
+    /// The authentication context class the issuer states (`acr`).
+    pub acr: Option<String>,
+    /// The session of ours, for whoever did not come with a token of an issuer.
+    pub session: Option<crate::domain::SessionId>,
 }
 
 /// Whoever calls with an accepted token.

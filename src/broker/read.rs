@@ -8,10 +8,9 @@ use super::views::reasons;
 use super::{
     AgentCaller, Broker, BrokerError, Caller, EventsAsk, LeasesAsk, MAX_WAIT, OperatorCaller, PageAsk, RequestsAsk,
 };
-use crate::api::operator::VerdictView;
 use crate::api::{
-    AgentsPage, DecisionView, EventView, EventsPage, LeaseView, LeasesPage, RequestSummary, RequestView, RequestsPage,
-    TaskAnswer, Whoami,
+    AgentsPage, DecisionView, EventView, EventsPage, HistoryView, LeaseView, LeasesPage, RequestSummary, RequestView,
+    RequestsPage, TaskAnswer, TermsView, VerdictView, Whoami,
 };
 use crate::domain::{AccessRequest, AgentId, Task, TaskId};
 use crate::policy::{OperatorAction, OperatorQuestion};
@@ -235,14 +234,30 @@ impl Broker {
             state: request.state.as_str().to_owned(),
             sentence: format!("{} asks for {} for {}", request.agent, scopes.join(" and "), request.ttl),
             scopes,
+            scope_details: Vec::new(),
             risk: risk.unwrap_or(100),
+            impact: String::new(),
+            environments: Vec::new(),
             ttl_seconds: request.ttl.as_secs(),
             effect: serde_json::from_str(effect).unwrap_or(serde_json::Value::Null),
+            revocation: None,
             reasons: reasons(decision.as_ref()),
+            unusual: Vec::new(),
+            terms: TermsView::default(),
+            given: 0,
+            questions: Vec::new(),
+            history: HistoryView::default(),
+            siblings: Vec::new(),
+            review: None,
             rule: request.pending().map(|(rule, _)| rule.to_string()),
             verdicts: verdicts
                 .iter()
                 .map(|approval| VerdictView {
+                    id: approval.id.to_string(),
+                    in_place_of: None,
+                    narrow: None,
+                    passkey: false,
+                    thought_millis: None,
                     person: approval.person.to_string(),
                     verdict: approval.verdict.to_string(),
                     reason: approval.reason.clone(),

@@ -115,7 +115,7 @@ async fn decide(
     request_digest: String,
     reason: Option<String>,
 ) -> Outcome {
-    let ask = VerdictAsk { verdict: verdict.to_owned(), request_digest, reason };
+    let ask = VerdictAsk { verdict: verdict.to_owned(), request_digest, narrow: None, reason, assertion: None };
     let answer = session.client()?.decide_request(request, &ask).await?;
     let lines = [("request", answer.id.clone()), ("state", answer.state.clone()), ("", answer.message.clone())];
     output::one(&answer, &answer.id, session.output, &lines)?;

@@ -32,7 +32,10 @@ pub use decision::{Decision, Denial, Outcome, PolicyRef, Terms};
 pub use digest::Digest;
 pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
 pub use grant::{Grant, GrantRecord, GrantState};
-pub use id::{AgentId, ApprovalId, DecisionId, EventId, GrantId, IdError, LeaseId, RequestId, TaskId};
+pub use id::{
+    AgentId, ApprovalId, DecisionId, DelegationId, EventId, GrantId, IdError, LeaseId, NoticeId, PasskeyId, QuestionId,
+    RequestId, SessionId, TaskId,
+};
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};

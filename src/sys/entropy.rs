@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ring::rand::SecureRandom as _;
 
 use super::Clock;
-use crate::domain::{ApprovalId, DecisionId, EventId, GrantId, LeaseId, RequestId, TaskId};
+use crate::domain::{
+    ApprovalId, DecisionId, DelegationId, EventId, GrantId, LeaseId, NoticeId, PasskeyId, QuestionId, RequestId,
+    SessionId, TaskId,
+};
 
 /// Gives random bytes.
 pub trait Entropy: Send + Sync {
@@ -112,6 +115,16 @@ makers! {
     lease -> LeaseId,
     /// A new audit event's id.
     event -> EventId,
+    /// A new session's id.
+    session -> SessionId,
+    /// A new passkey's id.
+    passkey -> PasskeyId,
+    /// A new question's id.
+    question -> QuestionId,
+    /// A new delegation's id.
+    delegation -> DelegationId,
+    /// A new notice's id.
+    notice -> NoticeId,
 }
 
 impl Ids {

@@ -5,7 +5,7 @@ use super::text::{Source, leading_name, places_of};
 use super::{settle, sources, tracked};
 
 /// The rooms and their floors. Imports go down: never up, never sideways.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("domain", 0),
     ("sys", 1),
     ("identity", 2),
@@ -14,6 +14,7 @@ const FLOORS: [(&str, u8); 15] = [
     ("audit", 2),
     ("store", 2),
     ("api", 2),
+    ("notify", 2),
     ("broker", 3),
     ("http", 4),
     ("mcp", 4),

@@ -184,7 +184,9 @@ impl Story {
         VerdictAsk {
             verdict: "approve".to_owned(),
             request_digest: digest.to_owned(),
+            narrow: None,
             reason: Some("checked the build".to_owned()),
+            assertion: None,
         }
     }
 

@@ -138,6 +138,27 @@ typed_id! {
     EventId, "evt", "event"
 }
 
+typed_id! {
+    /// Names one session.
+    SessionId, "ses", "session"
+}
+typed_id! {
+    /// Names one passkey.
+    PasskeyId, "pky", "passkey"
+}
+typed_id! {
+    /// Names one question of a person to an agent.
+    QuestionId, "qst", "question"
+}
+typed_id! {
+    /// Names one delegation.
+    DelegationId, "dlg", "delegation"
+}
+typed_id! {
+    /// Names one notice.
+    NoticeId, "ntc", "notice"
+}
+
 /// Names one agent: chosen by people in the policy bundle, so it is a name and not a number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentId(std::sync::Arc<str>);
