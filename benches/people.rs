@@ -85,9 +85,11 @@ impl Dev {
         std::fs::write(&agents, text.replace("kinds = [\"deploy\"]", more)).unwrap();
         let config = dev.folder.path().join("dev/hallpass.toml");
         let text = std::fs::read_to_string(&config).unwrap();
-        assert!(!text.contains("[limits]"));
-        let limits = "\n[limits]\naddress_per_minute = 1000000\nissuer_per_minute = 1000000\noperator_per_minute = 1000000\n";
-        std::fs::write(&config, text + limits).unwrap();
+        let limits = "address_per_minute = 1000000\nissuer_per_minute = 1000000\noperator_per_minute = 1000000";
+        assert!(text.contains("address_per_minute = 600") && text.contains("single_use = true"));
+        // One token of each for the whole run: making tokens is not what is measured.
+        let text = text.replace("address_per_minute = 600", limits).replace("single_use = true", "single_use = false");
+        std::fs::write(&config, text).unwrap();
         let folder = std::mem::replace(&mut dev.folder, tempfile::tempdir().unwrap());
         drop(dev);
         Self::start(executable, folder, first)
