@@ -7,6 +7,7 @@ mod bulkhead;
 mod close_task;
 mod closure;
 mod collect;
+mod console;
 mod control;
 mod decide_request;
 mod deliver;
@@ -55,6 +56,7 @@ use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
+pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk};
 pub use error::BrokerError;
 pub use limits::LimitSettings;
 pub use readiness::Readiness;

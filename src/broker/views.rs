@@ -111,7 +111,7 @@ impl Broker {
         given: u32,
     ) -> ApprovalView {
         ApprovalView {
-            url: format!("{}/v1/requests/{}", self.public_url, request.id),
+            url: format!("{}/r/{}", self.public_url, request.id),
             rule: rule.to_string(),
             given,
             reason: reasons.join(" "),

@@ -6,6 +6,7 @@ mod admission;
 mod agents;
 mod body;
 mod caller;
+mod console;
 mod delivery;
 mod frame;
 mod health;
@@ -69,6 +70,7 @@ pub fn router(state: HttpState) -> Router {
     let (routes, _) = assemble().split_for_parts();
     let state = Arc::new(state);
     routes
+        .merge(console::router(&state))
         .fallback(async || Refusal::not_found())
         .method_not_allowed_fallback(async || {
             Refusal::new(ProblemKind::MethodNotAllowed, "Use a method that the `Allow` header names.")
@@ -84,7 +86,7 @@ pub fn openapi_document() -> String {
 
 /// Every route and who may call it.
 pub fn route_list() -> Vec<openapi::Route> {
-    openapi::routes(&assemble().into_openapi())
+    openapi::routes(&assemble().into_openapi()).into_iter().chain(console::route_list()).collect()
 }
 
 fn assemble() -> OpenApiRouter<Arc<HttpState>> {

@@ -122,6 +122,11 @@ impl Bundle {
         self.agents.get(id)
     }
 
+    /// Every policy as people read it, in order of id.
+    pub fn policy_texts(&self) -> impl Iterator<Item = super::PolicyText> {
+        self.engine.policies.texts()
+    }
+
     /// What deserves a look although the bundle loads, e.g. a policy that can never apply.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {

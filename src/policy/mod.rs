@@ -25,6 +25,7 @@ use crate::domain::{Agent, Operator, Outcome, PolicyRef, Task, Timestamp, Ttl, V
 
 pub use bundle::Bundle;
 pub use golden::{FileReport, StoryReport, TestReport, run_tests};
+pub use policies::PolicyText;
 pub use problem::{BundleError, Problem};
 pub use recognise::Recognition;
 pub use replay::{ReplayError, Replayed};

@@ -39,6 +39,27 @@ pub(super) struct PolicyInfo {
     pub(super) approval: Option<ApprovalRule>,
     /// The longest life it permits.
     pub(super) max_ttl: Option<Ttl>,
+    /// How it is written.
+    pub(super) text: String,
+}
+
+/// A policy as people read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyText {
+    /// Its id.
+    pub id: String,
+    /// Its reason, for people.
+    pub reason: String,
+    /// `permit` or `forbid`.
+    pub effect: &'static str,
+    /// The file it is in.
+    pub file: String,
+    /// The line it begins at, counted from one.
+    pub line: usize,
+    /// Its other annotations, by name.
+    pub annotations: Vec<(String, String)>,
+    /// How it is written.
+    pub text: String,
 }
 
 /// All policies, in order of id.
@@ -130,6 +151,23 @@ impl Policies {
         self.infos.get(id)
     }
 
+    /// Every policy as people read it, in order of id.
+    pub(super) fn texts(&self) -> impl Iterator<Item = PolicyText> {
+        self.all.iter().filter_map(|policy| {
+            let info = self.info(policy.id())?;
+            let annotations = policy.annotations().filter(|(name, _)| !["id", "reason"].contains(name));
+            Some(PolicyText {
+                id: info.reference.id.clone(),
+                reason: info.reference.reason.clone(),
+                effect: if policy.effect() == Effect::Permit { "permit" } else { "forbid" },
+                file: info.file.clone(),
+                line: info.line,
+                annotations: annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                text: info.text.clone(),
+            })
+        })
+    }
+
     /// How policies are named in an answer, in order of id.
     pub(super) fn references<'a>(&self, ids: impl IntoIterator<Item = &'a PolicyId>) -> Vec<PolicyRef> {
         let found: BTreeSet<PolicyRef> =
@@ -183,7 +221,8 @@ fn read_info(policy: &Policy, file: &str, line: usize, notes: &mut Vec<String>) 
         notes.push(why);
     }
     let reference = PolicyRef { id, reason };
-    Some(PolicyInfo { reference, file: file.to_owned(), line, approval, max_ttl })
+    let text = policy.to_cedar().unwrap_or_default();
+    Some(PolicyInfo { reference, file: file.to_owned(), line, approval, max_ttl, text })
 }
 
 /// Where a text becomes too much for the parser, if it does, and why: checked before it is parsed, as the parser trusts the

@@ -181,7 +181,7 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Task, StoreError> {
+pub(super) fn read(row: &AnyRow) -> Result<Task, StoreError> {
     let row = Reader::new(TABLE, row);
     let state = match row.text("state")? {
         "open" => TaskState::Open,

@@ -1,0 +1,61 @@
+//! The console: pages for people, made on the server, that work without a script and ask nobody else for anything. This table is all of
+//! it: what is not listed here does not exist, and who may call is printed from here.
+
+mod assets;
+mod dress;
+mod effect;
+mod inbox;
+mod page;
+mod request;
+mod request_page;
+mod session;
+mod stream;
+mod text;
+mod visit;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use super::HttpState;
+use crate::api::openapi::Route;
+
+/// Method, path, and who may call.
+type Row = (&'static str, &'static str, &'static [&'static str]);
+
+macro_rules! routes {
+    ($($method:ident $path:literal $handler:expr => $($caller:literal)+;)+) => {
+        /// Every route of the console.
+        const ROUTES: &[Row] = &[$((stringify!($method), $path, &[$($caller),+])),+];
+
+        fn mount(router: Router<Arc<HttpState>>) -> Router<Arc<HttpState>> {
+            router$(.route($path, $method($handler)))+
+        }
+    };
+}
+
+routes! {
+    get "/" inbox::read => "operator";
+    get "/inbox" inbox::read => "operator";
+    get "/r/{id}" request::read => "operator";
+    post "/r/{id}/verdict" request::decide => "operator";
+    post "/r/{id}/break-glass" request::break_glass => "operator";
+    get "/stream" stream::read => "operator";
+    get "/static/{file}" assets::read => "nobody";
+}
+
+/// The console's routes in their frame.
+pub(super) fn router(state: &Arc<HttpState>) -> Router<Arc<HttpState>> {
+    let dressed = axum::middleware::from_fn_with_state(Arc::clone(state), dress::dress);
+    mount(Router::new()).route_layer(dressed)
+}
+
+/// Every route of the console and who may call it.
+pub(super) fn route_list() -> impl Iterator<Item = Route> {
+    ROUTES.iter().map(|(method, path, callers)| Route {
+        method: if *method == "post" { "POST" } else { "GET" },
+        path: (*path).to_owned(),
+        callers: callers.to_vec(),
+    })
+}
