@@ -24,14 +24,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const MAX_PAGE: u32 = 200;
 
 impl PageAsk {
-    fn limit(&self) -> Result<u32, BrokerError> {
+    pub(super) fn limit(&self) -> Result<u32, BrokerError> {
         match self.limit.unwrap_or(DEFAULT_PAGE) {
             limit @ 1..=MAX_PAGE => Ok(limit),
             other => Err(BrokerError::Invalid(format!("`limit` of {other} is out of bounds (1 to {MAX_PAGE})"))),
         }
     }
 
-    fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, BrokerError> {
+    pub(super) fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, BrokerError> {
         let bad = || BrokerError::Invalid("`cursor` is not one that this list gave".to_owned());
         self.cursor.as_deref().map(|cursor| cursor.parse().map_err(|_| bad())).transpose()
     }
@@ -53,7 +53,7 @@ fn id_filter<T: std::str::FromStr>(what: &str, text: Option<&str>) -> Result<Opt
 }
 
 /// The cursor for the next page, when this one is full.
-fn next_cursor<T>(items: &[T], limit: u32, cursor: impl Fn(&T) -> String) -> Option<String> {
+pub(super) fn next_cursor<T>(items: &[T], limit: u32, cursor: impl Fn(&T) -> String) -> Option<String> {
     let full = u32::try_from(items.len()).is_ok_and(|count| count >= limit);
     if full { items.last().map(cursor) } else { None }
 }
