@@ -6,6 +6,7 @@ pub mod lease;
 pub mod openapi;
 pub mod operator;
 pub mod problem;
+pub mod session;
 pub mod task;
 
 pub use approval::{
@@ -18,6 +19,7 @@ pub use operator::{
     ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, Whoami,
 };
 pub use problem::{Problem, ProblemKind};
+pub use session::{DeviceAnswer, EndSessionsAnswer, EndSessionsAsk, SessionView, SessionsPage, TokenAnswer};
 pub use task::{
     AgentAction, ApprovalView, AskScope, CollectAsk, Credential, MoreAccessAsk, RequestSummary, RevocationView,
     TaskAnswer, TaskAsk,

@@ -113,6 +113,8 @@ problems! {
     PolicyInvalid = "policy-invalid", 422, Stop, "The policy bundle is not valid";
     /// The caller may not do this.
     Forbidden = "forbidden", 403, Stop, "You may not do this";
+    /// A form that no page of the caller's session sent.
+    CsrfFailed = "csrf-failed", 403, Stop, "The form did not come from a page of this session";
     /// The verdict is about something else than what would be minted now.
     ApprovalMismatch = "approval-mismatch", 409, RetryLater, "The request is not what you were shown";
     /// The request waits no more.

@@ -34,6 +34,7 @@ mod restore;
 mod revocation_lists;
 mod revoke;
 mod sealed;
+mod sessions;
 mod signals;
 mod status_lists;
 mod sweep;
@@ -49,7 +50,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
-use crate::identity::Verifiers;
+use crate::identity::{Provider, Verifiers};
 use crate::minter::{Minters, StatusPlaces};
 use crate::policy::PolicyEngine;
 use crate::store::Store;
@@ -62,6 +63,7 @@ pub use limits::LimitSettings;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
+pub use sessions::{OpenedFrom, OpenedSession};
 pub use sweep::SweepReport;
 
 /// What the broker is built from.
@@ -76,6 +78,10 @@ pub struct Parts {
     pub policy: PolicyEngine,
     /// The issuers that are trusted.
     pub verifiers: Verifiers,
+    /// Where people sign in, if they can.
+    pub provider: Option<Provider>,
+    /// Whether it is `hallpass dev`'s, whose one-time code is handed on to its issuer.
+    pub dev: bool,
     /// The backends.
     pub minters: Minters,
     /// The keys that sign credentials; shared with the minters.
@@ -119,6 +125,8 @@ pub struct Inner {
     endings: Store,
     policy: PolicyEngine,
     verifiers: Verifiers,
+    provider: Option<Provider>,
+    dev: bool,
     minters: Minters,
     keyring: Arc<KeyRing>,
     kek: Kek,
@@ -179,6 +187,8 @@ impl Broker {
             store: parts.store,
             policy: parts.policy,
             verifiers: parts.verifiers,
+            provider: parts.provider,
+            dev: parts.dev,
             minters: parts.minters,
             keyring: parts.keyring,
             kek: parts.kek,
@@ -226,6 +236,18 @@ impl Broker {
     #[must_use]
     pub fn minters(&self) -> &Minters {
         &self.minters
+    }
+
+    /// Whether people can sign in at all.
+    #[must_use]
+    pub fn has_sign_in(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Whether whom to sign in may be suggested to the issuer: in `hallpass dev` only.
+    #[must_use]
+    pub fn passes_login_hints(&self) -> bool {
+        self.dev
     }
 
     /// The present, as the broker has it.
@@ -315,6 +337,17 @@ pub struct RequestsAsk {
     pub state: Option<String>,
     /// Of this agent.
     pub agent: Option<String>,
+    /// The page.
+    pub page: PageAsk,
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Default)]
+pub struct SessionsAsk {
+    /// Of this person; the caller's own when absent.
+    pub person: Option<String>,
+    /// Of everybody.
+    pub all: bool,
     /// The page.
     pub page: PageAsk,
 }

@@ -36,6 +36,7 @@ impl Exit {
             | P::PolicyError
             | P::AgentSuspended
             | P::Forbidden
+            | P::CsrfFailed
             | P::ScopeAboveCeiling
             | P::SelfApprovalForbidden
             | P::NotAnApprover => Self::Denied,

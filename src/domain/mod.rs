@@ -16,6 +16,7 @@ mod lease;
 mod plan;
 mod scope;
 mod scope_token;
+mod session;
 mod shared_issuers;
 mod task;
 mod text;
@@ -39,6 +40,7 @@ pub use id::{
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
+pub use session::{DeviceSignIn, DeviceSignInState, Session, SessionKind};
 pub use shared_issuers::required_pins;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};
 pub use text::{Message, Purpose, TextError, forbidden_characters};

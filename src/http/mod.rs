@@ -39,6 +39,7 @@ use crate::broker::{Broker, BrokerError};
 
 pub use address::Peer;
 pub use admission::Admission;
+pub use console::SIGN_IN_CALLBACK;
 pub use frame::RequestIds;
 pub use metrics::metrics_router;
 pub use serve::{Limits, serve};

@@ -138,6 +138,12 @@ impl Bundle {
         self.recogniser.recognise(issuer, subject, claim)
     }
 
+    /// Whether a person is not let in any more, whatever an issuer says: `disabled = true` in people.toml.
+    #[must_use]
+    pub fn is_disabled(&self, person: &Person) -> bool {
+        self.people.is_disabled(person)
+    }
+
     /// The person an issuer signed in: the registered one who has this identity or this verified address, else
     /// `issuer#subject`.
     #[must_use]

@@ -11,6 +11,7 @@ mod committer;
 mod connect;
 mod control;
 mod decisions;
+mod device_sign_ins;
 mod events;
 mod figures;
 mod grants;
@@ -27,6 +28,7 @@ mod over;
 mod probe;
 mod queue;
 mod sealed_deliveries;
+mod sessions;
 mod signing_keys;
 mod tasks;
 #[cfg(test)]
@@ -230,8 +232,8 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens, idempotency keys, sealed credentials and what is kept to end one, each past its time; how many. Never
-    /// authority, so it needs no events.
+    /// Forget used tokens, idempotency keys, sealed credentials, what is kept to end one, sessions and device sign-ins, each past
+    /// its time; how many. Never authority, so it needs no events.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].

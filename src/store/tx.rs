@@ -8,8 +8,8 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    Control, StoreError, access_requests, approvals, bundles, control, decisions, device_sign_ins, events, grants,
+    idempotency, kept_secrets, leases, lineage, probe, sealed_deliveries, sessions, signing_keys, tasks, tokens_seen,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -62,6 +62,8 @@ changes! {
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
     KeptInsert => kept_secrets::INSERT,
+    SessionInsert => sessions::INSERT,
+    DeviceInsert => device_sign_ins::INSERT,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
@@ -69,6 +71,10 @@ changes! {
     LeaseDeliver => leases::DELIVER,
     SealedDelete => sealed_deliveries::DELETE,
     KeptDelete => kept_secrets::DELETE,
+    SessionSeen => sessions::SEEN,
+    SessionDelete => sessions::DELETE,
+    DeviceUpdate => device_sign_ins::UPDATE,
+    DeviceDelete => device_sign_ins::DELETE,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,

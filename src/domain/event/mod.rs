@@ -15,6 +15,12 @@ words! {
         IdentityVerified = "identity.verified",
         /// A workload token was refused.
         IdentityRejected = "identity.rejected",
+        /// A person signed in, or signed a command line in.
+        SessionOpened = "session.opened",
+        /// A person answered a command line that asked to be signed in.
+        SessionAnswered = "session.answered",
+        /// A session was ended before its time.
+        SessionEnded = "session.ended",
         /// A task was opened.
         TaskOpened = "task.opened",
         /// A task was heard from.

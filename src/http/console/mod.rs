@@ -5,10 +5,11 @@ mod assets;
 mod dress;
 mod effect;
 mod inbox;
+mod next;
 mod page;
 mod request;
 mod request_page;
-mod session;
+pub(in crate::http) mod session;
 mod stream;
 mod text;
 mod visit;
@@ -18,8 +19,16 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
 use super::HttpState;
 use crate::api::openapi::Route;
+
+/// Where people sign in.
+pub(super) const SIGN_IN: &str = "/sign-in";
+/// Where a browser comes back to from the identity provider; registered there.
+pub const SIGN_IN_CALLBACK: &str = "/sign-in/callback";
 
 /// Method, path, and who may call.
 type Row = (&'static str, &'static str, &'static [&'static str]);
@@ -58,4 +67,18 @@ pub(super) fn route_list() -> impl Iterator<Item = Route> {
         path: (*path).to_owned(),
         callers: callers.to_vec(),
     })
+}
+
+/// To another page of ours, or of the identity provider: what was posted is done, and loading again repeats nothing (RFC 9110
+/// §15.4.4).
+fn see_other(to: &str) -> Response {
+    match HeaderValue::try_from(to) {
+        Ok(to) => (StatusCode::SEE_OTHER, [(header::LOCATION, to), private()]).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Nobody keeps a copy.
+fn private() -> (HeaderName, HeaderValue) {
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
 }

@@ -107,14 +107,6 @@ pub(super) fn show_as(status: StatusCode, template: &impl Template) -> Response 
     }
 }
 
-/// Send the browser on (RFC 9110 §15.4.4): what was posted is done, and loading again repeats nothing.
-pub(super) fn see_other(path: &str) -> Response {
-    match axum::http::HeaderValue::try_from(path) {
-        Ok(to) => (StatusCode::SEE_OTHER, [(axum::http::header::LOCATION, to)]).into_response(),
-        Err(_) => Refusal::internal("a path cannot stand in a header").into_response(),
-    }
-}
-
 /// A refusal as a page of its own, for whoever came: it needs no session.
 #[derive(Template)]
 #[template(path = "console/problem.html")]

@@ -1,7 +1,6 @@
 //! One request: read by an approver, decided by a form. What was shown goes back with the verdict; if it is not what would be minted any
 //! more, nothing is decided and the page comes anew with what changed said on top.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -12,9 +11,10 @@ use serde::Deserialize;
 use super::super::caller::PathId;
 use super::super::refusal::Refusal;
 use super::super::{HttpState, detached};
-use super::page::{Note, Place, see_other, show_as};
+use super::page::{Note, Place, show_as};
 use super::request_page::{RequestPage, TYPED, changed};
-use super::session::Posted;
+use super::see_other;
+use super::session::{Posted, texts};
 use super::visit::Visit;
 use crate::api::{AssertionAsk, Narrow, ProblemKind, RequestView, VerdictAsk};
 
@@ -38,9 +38,11 @@ pub(super) struct VerdictForm {
     /// The passkey's answer as JSON, put there by the script.
     #[serde(default)]
     assertion: String,
-    /// `picks` and `keep_0`…: which scopes are kept, by their text.
-    #[serde(flatten)]
-    rest: BTreeMap<String, String>,
+    /// Whether scopes could be picked at all.
+    picks: Option<String>,
+    /// Which scopes are kept, by their text.
+    #[serde(default, deserialize_with = "texts")]
+    keep: Vec<String>,
 }
 
 /// `GET /r/{id}`
@@ -171,13 +173,11 @@ fn narrow(form: &VerdictForm, request: &RequestView) -> Result<Option<Narrow>, S
         secs => Some(secs.parse::<u32>().map_err(|_| "The life must be a number of seconds.".to_owned())?),
     };
     let ttl_seconds = ttl_seconds.filter(|secs| *secs < request.ttl_seconds);
-    let drop_scopes: Vec<String> = if form.rest.contains_key("picks") {
-        let kept: Vec<&String> =
-            form.rest.iter().filter(|(name, _)| name.starts_with("keep_")).map(|(_, scope)| scope).collect();
-        if let Some(other) = kept.iter().find(|scope| !request.scopes.contains(scope)) {
+    let drop_scopes: Vec<String> = if form.picks.is_some() {
+        if let Some(other) = form.keep.iter().find(|scope| !request.scopes.contains(scope)) {
             return Err(format!("`{other}` is not one of the scopes that were asked for."));
         }
-        request.scopes.iter().filter(|scope| !kept.contains(scope)).cloned().collect()
+        request.scopes.iter().filter(|scope| !form.keep.contains(scope)).cloned().collect()
     } else {
         Vec::new()
     };

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts as _, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -47,8 +46,6 @@ pub(super) struct StreamParams {
 struct Listening {
     state: Arc<HttpState>,
     caller: OperatorCaller,
-    /// The request's head, from which the session is read again.
-    parts: Parts,
     params: StreamParams,
     looks: u32,
     last: String,
@@ -60,13 +57,12 @@ pub(super) async fn read(
     State(state): State<Arc<HttpState>>,
     signed_in: SignedIn,
     Params(params): Params<StreamParams>,
-    Head(parts): Head,
 ) -> Result<Response, Refusal> {
     let caller = signed_in.caller;
     // Whoever may not see what waits is told so before a stream is opened.
     state.broker.waiting(&caller, None).await?;
     let room = state.admission.admit_stream(&key(&caller)).ok_or(BrokerError::Overloaded)?;
-    let listening = Listening { state, caller, parts, params, looks: 0, last: String::new(), _room: room };
+    let listening = Listening { state, caller, params, looks: 0, last: String::new(), _room: room };
     let events = unfold(Some(listening), async |listening| next(listening?).await);
     let mut response = Body::from_stream(events).into_response();
     let headers = response.headers_mut();
@@ -98,7 +94,7 @@ async fn next(mut listening: Listening) -> Option<(Event, Option<Listening>)> {
             return None;
         }
         let checks = listening.looks.is_multiple_of(LOOKS_A_CHECK);
-        if checks && !listening.is_still_who_it_was().await {
+        if checks && !listening.state.broker.session_stands(&listening.caller).await.unwrap_or(true) {
             return Some((Ok(Bytes::from_static(b"event: over\ndata: {}\n\n")), None));
         }
         match listening.look().await {
@@ -120,17 +116,6 @@ async fn next(mut listening: Listening) -> Option<(Event, Option<Listening>)> {
 }
 
 impl Listening {
-    /// Whether the session is still there and its person in the same groups.
-    async fn is_still_who_it_was(&mut self) -> bool {
-        match SignedIn::from_request_parts(&mut self.parts, &self.state).await {
-            Ok(now) => {
-                let (was, is) = (&self.caller.operator, &now.caller.operator);
-                was.person == is.person && was.groups == is.groups
-            }
-            Err(_) => false,
-        }
-    }
-
     /// What is to be said now; nothing if nothing is new.
     async fn look(&self) -> Result<String, BrokerError> {
         let waiting = self.state.broker.waiting(&self.caller, self.params.after.as_deref()).await?;
@@ -149,19 +134,5 @@ impl Listening {
         }
         let data = serde_json::json!({ "pending": counted(waiting.all), "text": text });
         Ok(format!("event: news\ndata: {data}\n\n"))
-    }
-}
-
-/// The head of the request, kept to read the session from it again.
-pub(super) struct Head(Parts);
-
-impl axum::extract::FromRequestParts<Arc<HttpState>> for Head {
-    type Rejection = std::convert::Infallible;
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<HttpState>) -> Result<Self, Self::Rejection> {
-        let (mut own, ()) = axum::http::Request::new(()).into_parts();
-        own.method = parts.method.clone();
-        own.uri = parts.uri.clone();
-        own.headers = parts.headers.clone();
-        Ok(Self(own))
     }
 }

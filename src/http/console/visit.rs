@@ -32,7 +32,7 @@ impl FromRequestParts<Arc<HttpState>> for Visit {
         let nonce = parts.extensions.get::<Nonce>().cloned();
         let nonce = nonce.ok_or_else(|| Refusal::internal("a page of the console without its frame").into_response())?;
         let rights = state.broker.rights(&caller);
-        Ok(Self { caller, rights, csrf: csrf.0, nonce: nonce.0 })
+        Ok(Self { caller, rights, csrf: csrf.to_string(), nonce: nonce.0 })
     }
 }
 
