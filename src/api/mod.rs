@@ -5,6 +5,7 @@ pub mod approval;
 pub mod lease;
 pub mod openapi;
 pub mod operator;
+pub mod people;
 pub mod problem;
 pub mod task;
 
@@ -17,6 +18,7 @@ pub use operator::{
     AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestsPage, ScopeView,
     ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, Whoami,
 };
+pub use people::InboxCard;
 pub use problem::{Problem, ProblemKind};
 pub use task::{
     AgentAction, ApprovalView, AskScope, CollectAsk, Credential, MoreAccessAsk, RequestSummary, RevocationView,

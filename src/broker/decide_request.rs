@@ -101,9 +101,7 @@ impl Broker {
             Ok(()) => {
                 self.may(caller, OperatorAction::Decide, Some(&agent.id)).err().map(|_| "not_permitted".to_owned())
             }
-            Err(BrokerError::OwnRequest) => Some("own_request".to_owned()),
-            Err(BrokerError::NotInGroup { groups, .. }) => Some(format!("not_in_group:{}", groups.join(","))),
-            Err(_) => Some("already_decided".to_owned()),
+            Err(refused) => Some(in_one_word(&refused)),
         }
     }
 
@@ -225,8 +223,17 @@ impl Broker {
     }
 }
 
+/// Why somebody may not decide, in one word.
+pub(super) fn in_one_word(refused: &BrokerError) -> String {
+    match refused {
+        BrokerError::OwnRequest => "own_request".to_owned(),
+        BrokerError::NotInGroup { groups, .. } => format!("not_in_group:{}", groups.join(",")),
+        _ => "already_decided".to_owned(),
+    }
+}
+
 /// Whose verdict counts: not the owner's or the beneficiary's, and only of people in the rule's groups.
-fn check_voter(
+pub(super) fn check_voter(
     caller: &OperatorCaller,
     bundle: &Bundle,
     agent: &Agent,

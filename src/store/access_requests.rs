@@ -163,6 +163,19 @@ impl Store {
         self.list(query, read).await
     }
 
+    /// Access requests that wait for people, those that lapse first first, at most `limit` (and 1,000).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_waiting_requests(&self, limit: u32) -> Result<Vec<AccessRequest>, StoreError> {
+        let query = sqlx::query(select!(
+            "access_requests.list_waiting",
+            "WHERE due_at IS NOT NULL AND state = 'pending' ORDER BY due_at, id LIMIT $1"
+        ))
+        .bind(page(limit));
+        self.list(query, read).await
+    }
+
     /// Access requests in order of id, of a state (its wire word) or an agent if named, after one, at most `limit` (and
     /// 1,000).
     ///

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 
 use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
-use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx};
+use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx, page};
 use crate::domain::{Approval, Person, RequestId};
 
 const TABLE: &str = "approval";
@@ -45,6 +45,26 @@ impl Store {
         )
         .bind(request.to_string())
         .bind(MAX_PAGE_OF_TASK);
+        self.list(query, read).await
+    }
+}
+
+impl Store {
+    /// The verdicts on the access requests that wait for people and lapse first, of at most `limit` (and 1,000) requests, oldest
+    /// first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_approvals_of_waiting(&self, limit: u32) -> Result<Vec<Approval>, StoreError> {
+        let query = sqlx::query(
+            "-- approvals.list_of_waiting
+            SELECT request_id, person, id, person_groups, verdict, request_digest, reason, at
+            FROM approval WHERE request_id IN
+                (SELECT r.id FROM access_request AS r WHERE r.due_at IS NOT NULL AND r.state = 'pending'
+                ORDER BY r.due_at, r.id LIMIT $1)
+            ORDER BY id LIMIT 50000",
+        )
+        .bind(page(limit));
         self.list(query, read).await
     }
 }

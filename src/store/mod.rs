@@ -3,6 +3,7 @@
 
 mod access_requests;
 mod approvals;
+mod asked;
 mod between;
 mod bundles;
 mod claims;
@@ -33,6 +34,7 @@ mod tests;
 mod tokens_seen;
 mod tx;
 mod usage;
+mod viewings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 use sqlx::{AnyPool, Connection as _};
 
+pub use asked::PastRequest;
 pub use bundles::StoredBundle;
 pub use claims::{Claim, Overdue};
 pub use connect::StoreSettings;
@@ -56,6 +59,7 @@ pub use sealed_deliveries::SealedDelivery;
 pub use signing_keys::SealedKey;
 pub use tasks::TaskFilter;
 pub use tx::Tx;
+pub use viewings::Viewing;
 
 use queue::Lane;
 

@@ -9,7 +9,7 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -82,6 +82,7 @@ changes! {
     BundleInsert => bundles::INSERT,
     KeyInsert => signing_keys::INSERT,
     KeyUpdate => signing_keys::UPDATE,
+    ViewingInsert => viewings::INSERT,
     Probe => probe::WRITE,
     Event => events::INSERT,
 }
