@@ -38,3 +38,21 @@ pub struct InboxCard {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cannot_decide: Option<String>,
 }
+
+/// `POST /v1/requests/{id}/questions`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionAsk {
+    /// What the agent is asked: 1 to 500 characters, at most 20 lines, nothing invisible.
+    pub text: String,
+}
+
+/// `POST /v1/tasks/{id}/requests/{request}/answers`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerAsk {
+    /// The id of the question.
+    pub question: String,
+    /// What the agent says to it: 1 to 500 characters, at most 20 lines, nothing invisible.
+    pub text: String,
+}

@@ -26,6 +26,7 @@ mod mint;
 mod mint_outside;
 mod once_more;
 mod open_task;
+mod questions;
 mod read;
 mod readiness;
 mod reconcile;

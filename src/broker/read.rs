@@ -32,10 +32,14 @@ impl PageAsk {
     }
 }
 
-/// What those who wait for a task wait for.
-fn how_far(answer: &TaskAnswer) -> (&str, Vec<(&str, Option<u32>)>) {
+/// What those who wait for a task wait for: its state; of each request the state, how many agreed, and how much was asked and
+/// answered.
+fn how_far(answer: &TaskAnswer) -> (&str, Vec<(&str, Option<u32>, usize)>) {
+    let told = |request: &RequestSummary| {
+        request.questions.len() + request.questions.iter().filter(|asked| asked.answered_at.is_some()).count()
+    };
     let given = |request: &RequestSummary| request.approval.as_ref().map(|approval| approval.given);
-    (&answer.state, answer.requests.iter().map(|request| (&*request.state, given(request))).collect())
+    (&answer.state, answer.requests.iter().map(|request| (&*request.state, given(request), told(request))).collect())
 }
 
 pub(super) fn agent_filter(agent: Option<&str>) -> Result<Option<AgentId>, BrokerError> {

@@ -11,7 +11,7 @@ use super::sentence::{details, environments, impact, risk, sentence};
 use super::unusual::{BACK_MILLIS, history, unusual};
 use super::views::reasons;
 use super::{Broker, BrokerError, OperatorCaller, RequestsAsk};
-use crate::api::{RequestView, RequestsPage, RevocationView, SiblingView, TermsView, VerdictView};
+use crate::api::{QuestionView, RequestView, RequestsPage, RevocationView, SiblingView, TermsView, VerdictView};
 use crate::domain::{AccessRequest, AgentId, Approval, Digest, MintPlan, Task};
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::{PastRequest, Viewing};
@@ -112,6 +112,7 @@ impl Broker {
         };
         let verdicts = self.store.list_approvals(request.id).await?;
         let decision = self.store.find_decision(request.decision).await?;
+        let questions = self.store.list_questions(request.id).await?;
         let siblings = self.store.list_requests_of_task(task.id).await?;
         let past: Vec<PastRequest> =
             self.past_of(request, past).await?.iter().filter(|one| one.id < request.id).cloned().collect();
@@ -137,7 +138,7 @@ impl Broker {
             terms: TermsView::default(),
             given: self.given(&bundle, task, request, &verdicts),
             verdicts: verdicts.iter().map(verdict_view).collect(),
-            questions: Vec::new(),
+            questions: questions.iter().map(QuestionView::from).collect(),
             history: history(request, &past),
             siblings: siblings.iter().filter(|one| one.id != request.id).map(sibling_view).collect(),
             review: None,

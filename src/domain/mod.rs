@@ -14,6 +14,7 @@ mod grant;
 mod id;
 mod lease;
 mod plan;
+mod question;
 mod scope;
 mod scope_token;
 mod shared_issuers;
@@ -38,6 +39,7 @@ pub use id::{
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use plan::{MintPlan, PlanDigest};
+pub use question::Question;
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
 pub use shared_issuers::required_pins;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};

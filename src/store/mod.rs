@@ -25,6 +25,7 @@ mod lock;
 mod migrate;
 mod over;
 mod probe;
+mod questions;
 mod queue;
 mod sealed_deliveries;
 mod signing_keys;

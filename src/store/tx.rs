@@ -9,7 +9,7 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen, viewings,
+    kept_secrets, leases, lineage, probe, questions, sealed_deliveries, signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -62,6 +62,8 @@ changes! {
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
     KeptInsert => kept_secrets::INSERT,
+    QuestionInsert => questions::INSERT,
+    QuestionAnswer => questions::ANSWER,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
@@ -71,6 +73,7 @@ changes! {
     KeptDelete => kept_secrets::DELETE,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
+    QuestionCheck => questions::CHECK,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
     LeaseNone => leases::CHECK_NONE,
