@@ -6,6 +6,7 @@ mod approval_form;
 mod bundle;
 mod cedar;
 mod engine;
+mod exempt;
 mod files;
 mod golden;
 mod input;
@@ -24,6 +25,7 @@ use arc_swap::ArcSwap;
 use crate::domain::{Agent, Operator, Outcome, PolicyRef, Task, Timestamp, Ttl, Voter};
 
 pub use bundle::Bundle;
+pub use exempt::{Exempted, Exemption};
 pub use golden::{FileReport, StoryReport, TestReport, run_tests};
 pub use problem::{BundleError, Problem};
 pub use recognise::Recognition;
