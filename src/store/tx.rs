@@ -9,7 +9,7 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    kept_secrets, leases, lineage, people_known, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -58,6 +58,7 @@ changes! {
     RequestInsert => access_requests::INSERT,
     DecisionInsert => decisions::INSERT,
     ApprovalInsert => approvals::INSERT,
+    PersonInsert => people_known::INSERT,
     GrantInsert => grants::INSERT,
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
@@ -65,6 +66,7 @@ changes! {
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
+    PersonUpdate => people_known::UPDATE,
     LeaseUpdate => leases::UPDATE,
     LeaseDeliver => leases::DELIVER,
     SealedDelete => sealed_deliveries::DELETE,
@@ -73,6 +75,7 @@ changes! {
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
+    LeaseUses => leases::CHECK_USES,
     LeaseNone => leases::CHECK_NONE,
     LineageSet => lineage::SET,
     ControlSet => control::SET,
