@@ -59,6 +59,13 @@ impl Broker {
             request_digest: digest,
             reason: reason.map(|text| text.as_str().to_owned()),
             at: now,
+            in_place_of: None,
+            narrow: None,
+            bundle: None,
+            plan: None,
+            proof: None,
+            thought_millis: None,
+            seal: None,
         };
         let actor = Actor::Operator(caller.operator.person.clone());
         self.record_verdict(&request, &approval, actor.clone(), once).await?;
@@ -128,7 +135,7 @@ impl Broker {
             ],
         );
         match approval.verdict {
-            Verdict::Approve => tx.check_request(request),
+            Verdict::Approve | Verdict::BreakGlass => tx.check_request(request),
             Verdict::Deny => {
                 let denied = request
                     .clone()
@@ -188,6 +195,7 @@ impl Broker {
                     ttl: request.ttl,
                     given_at: now,
                     until: task.ends_at,
+                    approved: None,
                     state: GrantState::Live,
                 })
                 .map_err(|_| BrokerError::AlreadyDecided("lapsed"))?;

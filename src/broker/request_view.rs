@@ -11,8 +11,10 @@ use super::sentence::{details, environments, impact, risk, sentence};
 use super::unusual::{BACK_MILLIS, history, unusual};
 use super::views::reasons;
 use super::{Broker, BrokerError, OperatorCaller, RequestsAsk};
-use crate::api::{QuestionView, RequestView, RequestsPage, RevocationView, SiblingView, TermsView, VerdictView};
-use crate::domain::{AccessRequest, AgentId, Approval, Digest, MintPlan, Task};
+use crate::api::{
+    Narrow, QuestionView, RequestView, RequestsPage, RevocationView, SiblingView, TermsView, VerdictView,
+};
+use crate::domain::{AccessRequest, AgentId, Approval, ApprovalTerms, Digest, MintPlan, StepUp, Task, Ttl};
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::{PastRequest, Viewing};
 
@@ -135,7 +137,7 @@ impl Broker {
             reasons: reasons(decision.as_ref()),
             unusual: unusual(request, task, &past),
             rule: request.pending().map(|(rule, _)| rule.to_string()),
-            terms: TermsView::default(),
+            terms: terms_view(request.terms()),
             given: self.given(&bundle, task, request, &verdicts),
             verdicts: verdicts.iter().map(verdict_view).collect(),
             questions: questions.iter().map(QuestionView::from).collect(),
@@ -172,16 +174,31 @@ impl Broker {
     }
 }
 
+/// What a yes takes; nothing special once nobody is asked any more.
+fn terms_view(terms: Option<&ApprovalTerms>) -> TermsView {
+    let Some(terms) = terms else { return TermsView { step_up: StepUp::None.to_string(), ..TermsView::default() } };
+    TermsView {
+        step_up: terms.step_up.to_string(),
+        reason_required: terms.reason_required,
+        uses: terms.uses,
+        break_glass: terms.break_glass.as_ref().map(|glass| glass.rule.to_string()),
+        break_glass_ttl_seconds: terms.break_glass.as_ref().map(|glass| glass.max_ttl.as_secs()),
+    }
+}
+
 fn verdict_view(approval: &Approval) -> VerdictView {
     VerdictView {
         id: approval.id.to_string(),
         person: approval.person.to_string(),
-        in_place_of: None,
+        in_place_of: approval.in_place_of.as_ref().map(ToString::to_string),
         verdict: approval.verdict.to_string(),
-        narrow: None,
-        passkey: false,
+        narrow: approval.narrow.as_ref().map(|narrow| Narrow {
+            ttl_seconds: narrow.ttl().map(Ttl::as_secs),
+            drop_scopes: narrow.drop_scopes().iter().map(ToString::to_string).collect(),
+        }),
+        passkey: approval.proof.is_some(),
         reason: approval.reason.clone(),
-        thought_millis: None,
+        thought_millis: approval.thought_millis,
         at: approval.at,
     }
 }

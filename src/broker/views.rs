@@ -85,7 +85,7 @@ pub(super) fn reasons(decision: Option<&Decision>) -> Vec<String> {
 impl Broker {
     fn request_summary(&self, request: &AccessRequest, decision: Option<&Decision>, given: u32) -> RequestSummary {
         let (approval, denied) = match &request.state {
-            RequestState::Pending { rule, lapses_at } => {
+            RequestState::Pending { rule, lapses_at, .. } => {
                 (Some(self.approval_view(request, rule, *lapses_at, &reasons(decision), given)), None)
             }
             RequestState::Denied { reason } => {

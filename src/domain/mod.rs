@@ -6,6 +6,7 @@ mod actor;
 mod agent;
 mod approval;
 mod approval_rule;
+mod approval_terms;
 mod catalogue;
 mod decision;
 mod digest;
@@ -13,6 +14,7 @@ mod event;
 mod grant;
 mod id;
 mod lease;
+mod narrowing;
 mod plan;
 mod question;
 mod scope;
@@ -26,18 +28,20 @@ pub(crate) mod word;
 pub use access_request::{AccessRequest, AccessRequestRecord, RequestState};
 pub use actor::{Actor, Operator, Person};
 pub use agent::{Agent, AgentLimits, Binding, BindingMatch, Owner, RiskTier, SubjectRule};
-pub use approval::{Approval, Verdict, VerdictRefusal};
+pub use approval::{Approval, Verdict};
 pub use approval_rule::{ApprovalRule, RuleError, Voter};
+pub use approval_terms::{ApprovalTerms, BreakGlass, StepUp};
 pub use catalogue::{Catalogue, CatalogueEntry, ParamError, ParamType};
 pub use decision::{Decision, Denial, Outcome, PolicyRef, Terms};
 pub use digest::Digest;
 pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
-pub use grant::{Grant, GrantRecord, GrantState};
+pub use grant::{Approved, Grant, GrantRecord, GrantState};
 pub use id::{
     AgentId, ApprovalId, DecisionId, DelegationId, EventId, GrantId, IdError, LeaseId, NoticeId, PasskeyId, QuestionId,
     RequestId, SessionId, TaskId,
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
+pub use narrowing::{Narrowing, NarrowingRefusal};
 pub use plan::{MintPlan, PlanDigest};
 pub use question::Question;
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};

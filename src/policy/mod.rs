@@ -3,6 +3,7 @@
 
 mod agents;
 mod approval_form;
+mod approval_notes;
 mod bundle;
 mod cedar;
 mod engine;

@@ -9,7 +9,8 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, probe, questions, sealed_deliveries, signing_keys, tasks, tokens_seen, viewings,
+    kept_secrets, leases, lineage, people_known, probe, questions, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -58,6 +59,7 @@ changes! {
     RequestInsert => access_requests::INSERT,
     DecisionInsert => decisions::INSERT,
     ApprovalInsert => approvals::INSERT,
+    PersonInsert => people_known::INSERT,
     GrantInsert => grants::INSERT,
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
@@ -67,6 +69,7 @@ changes! {
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
+    PersonUpdate => people_known::UPDATE,
     LeaseUpdate => leases::UPDATE,
     LeaseDeliver => leases::DELIVER,
     SealedDelete => sealed_deliveries::DELETE,
@@ -76,6 +79,7 @@ changes! {
     QuestionCheck => questions::CHECK,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
+    LeaseUses => leases::CHECK_USES,
     LeaseNone => leases::CHECK_NONE,
     LineageSet => lineage::SET,
     ControlSet => control::SET,
