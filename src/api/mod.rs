@@ -5,6 +5,7 @@ pub mod approval;
 pub mod lease;
 pub mod openapi;
 pub mod operator;
+pub mod people;
 pub mod problem;
 pub mod session;
 pub mod task;
@@ -18,6 +19,7 @@ pub use operator::{
     AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestsPage, ScopeView,
     ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, Whoami,
 };
+pub use people::{AnswerAsk, InboxCard, QuestionAsk};
 pub use problem::{Problem, ProblemKind};
 pub use session::{DeviceAnswer, EndSessionsAnswer, EndSessionsAsk, SessionView, SessionsPage, TokenAnswer};
 pub use task::{

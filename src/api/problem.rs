@@ -125,6 +125,10 @@ problems! {
     NotAnApprover = "not-an-approver", 403, AskHuman, "You are not among those who may decide this request";
     /// Too many requests wait.
     TooManyPending = "too-many-pending", 429, Wait, "Too many of this agent's requests wait for a person";
+    /// Too many questions about one request.
+    TooManyQuestions = "too-many-questions", 429, Wait, "Too many questions about one request";
+    /// It was done before.
+    AlreadyDone = "already-done", 409, Stop, "This was done already";
     /// Too many leases live.
     TooManyLeases = "too-many-leases", 429, RetryLater, "This agent holds too many credentials";
     /// The key was used for another request.

@@ -59,6 +59,13 @@ impl Broker {
             request_digest: digest,
             reason: reason.map(|text| text.as_str().to_owned()),
             at: now,
+            in_place_of: None,
+            narrow: None,
+            bundle: None,
+            plan: None,
+            proof: None,
+            thought_millis: None,
+            seal: None,
         };
         let actor = Actor::Operator(caller.operator.person.clone());
         self.record_verdict(&request, &approval, actor.clone(), once).await?;
@@ -101,9 +108,7 @@ impl Broker {
             Ok(()) => {
                 self.may(caller, OperatorAction::Decide, Some(&agent.id)).err().map(|_| "not_permitted".to_owned())
             }
-            Err(BrokerError::OwnRequest) => Some("own_request".to_owned()),
-            Err(BrokerError::NotInGroup { groups, .. }) => Some(format!("not_in_group:{}", groups.join(","))),
-            Err(_) => Some("already_decided".to_owned()),
+            Err(refused) => Some(in_one_word(&refused)),
         }
     }
 
@@ -130,7 +135,7 @@ impl Broker {
             ],
         );
         match approval.verdict {
-            Verdict::Approve => tx.check_request(request),
+            Verdict::Approve | Verdict::BreakGlass => tx.check_request(request),
             Verdict::Deny => {
                 let denied = request
                     .clone()
@@ -190,6 +195,7 @@ impl Broker {
                     ttl: request.ttl,
                     given_at: now,
                     until: task.ends_at,
+                    approved: None,
                     state: GrantState::Live,
                 })
                 .map_err(|_| BrokerError::AlreadyDecided("lapsed"))?;
@@ -225,8 +231,17 @@ impl Broker {
     }
 }
 
+/// Why somebody may not decide, in one word.
+pub(super) fn in_one_word(refused: &BrokerError) -> String {
+    match refused {
+        BrokerError::OwnRequest => "own_request".to_owned(),
+        BrokerError::NotInGroup { groups, .. } => format!("not_in_group:{}", groups.join(",")),
+        _ => "already_decided".to_owned(),
+    }
+}
+
 /// Whose verdict counts: not the owner's or the beneficiary's, and only of people in the rule's groups.
-fn check_voter(
+pub(super) fn check_voter(
     caller: &OperatorCaller,
     bundle: &Bundle,
     agent: &Agent,

@@ -98,6 +98,12 @@ pub enum BrokerError {
     /// The caller has given a verdict before.
     #[error("you have already given your verdict")]
     VerdictGiven,
+    /// Too many questions about one request.
+    #[error("a request may have 20 questions, five of them without an answer")]
+    TooManyQuestions,
+    /// It was done before, and is done once.
+    #[error("{0} already")]
+    AlreadyDone(&'static str),
     /// Too many requests wait.
     #[error("{0} requests of this agent wait for a person already")]
     TooManyPending(u32),

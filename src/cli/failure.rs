@@ -54,6 +54,8 @@ impl Exit {
             | P::ApprovalMismatch
             | P::AlreadyDecided
             | P::TooManyPending
+            | P::TooManyQuestions
+            | P::AlreadyDone
             | P::TooManyLeases
             | P::IdempotencyConflict
             | P::InProgress

@@ -43,6 +43,13 @@ pub(crate) enum InboxCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Ask the agent something before you decide; its answer is shown with the request
+    Ask {
+        /// The request's id
+        request: String,
+        /// What you want to know, at most 500 characters
+        text: String,
+    },
 }
 
 impl Row for RequestView {
@@ -97,6 +104,12 @@ pub(crate) async fn run(command: InboxCommand, session: &Session) -> Outcome {
             let digest = client.read_request(&request).await?.request_digest;
             decide(session, &request, "deny", digest, reason).await
         }
+        InboxCommand::Ask { request, text } => {
+            let question = client.ask_question(&request, &text).await?;
+            let lines = [("question", question.id.clone()), ("asks", question.text.clone())];
+            output::one(&question, &question.id, session.output, &lines)?;
+            Ok(0)
+        }
     }
 }
 
@@ -134,6 +147,12 @@ fn describe(view: &RequestView) -> Vec<(&'static str, String)> {
     lines.push(("life", format!("{} s", view.ttl_seconds)));
     lines.push(("risk", view.risk.to_string()));
     lines.push(("would mint", view.effect.to_string()));
+    lines.extend(view.unusual.iter().map(|what| ("unusual", what.clone())));
+    for question in &view.questions {
+        lines.push(("question", format!("{}: {}", question.person, question.text)));
+        let answer = question.asserted_answer.as_deref().unwrap_or("(no answer yet)");
+        lines.push(("asserted", format!("answer: {answer}")));
+    }
     lines.push(("asserted", format!("purpose: {}", view.asserted_purpose)));
     if let Some(message) = &view.asserted_message {
         lines.push(("asserted", format!("message: {message}")));

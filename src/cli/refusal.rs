@@ -49,6 +49,7 @@ const fn advice(action: AgentAction) -> &'static str {
     match action {
         AgentAction::Proceed => "go on",
         AgentAction::Wait => "wait for a person, then ask again",
+        AgentAction::Answer => "answer what you are asked, then wait",
         AgentAction::Narrow => "ask for less: fewer scopes, or a shorter life",
         AgentAction::AskHuman => "ask the person you work for",
         AgentAction::RetryLater => "try the same again later",

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::transport::NO_BODY;
 use super::{Client, ClientError};
 use crate::api::{
-    AgentView, AgentsPage, Closure, DecisionView, EventsPage, Introspection, LeasesPage, MoreAccessAsk, RequestView,
-    RequestsPage, RevokeAsk, ScopesAnswer, SimulateAnswer, SimulateAsk, SuspendAsk, TaskAnswer, TaskAsk, VerdictAnswer,
-    VerdictAsk, Whoami,
+    AgentView, AgentsPage, AnswerAsk, Closure, DecisionView, EventsPage, Introspection, LeasesPage, MoreAccessAsk,
+    QuestionAsk, QuestionView, RequestView, RequestsPage, RevokeAsk, ScopesAnswer, SimulateAnswer, SimulateAsk,
+    SuspendAsk, TaskAnswer, TaskAsk, VerdictAnswer, VerdictAsk, Whoami,
 };
 use crate::sys::SecretString;
 
@@ -107,6 +107,20 @@ impl Client {
         self.post(&format!("v1/tasks/{}/credentials", segment(task)?), NO_BODY, None).await
     }
 
+    /// `POST /v1/tasks/{id}/requests/{request}/answers`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn answer_question(
+        &self,
+        task: &str,
+        request: &str,
+        ask: &AnswerAsk,
+    ) -> Result<QuestionView, ClientError> {
+        let path = format!("v1/tasks/{}/requests/{}/answers", segment(task)?, segment(request)?);
+        self.post(&path, Some(ask), None).await
+    }
+
     /// `POST /v1/tasks/{id}/heartbeat`.
     ///
     /// # Errors
@@ -203,6 +217,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn decide_request(&self, request: &str, ask: &VerdictAsk) -> Result<VerdictAnswer, ClientError> {
         self.post(&format!("v1/requests/{}/verdict", segment(request)?), Some(ask), None).await
+    }
+
+    /// `POST /v1/requests/{id}/questions`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask_question(&self, request: &str, text: &str) -> Result<QuestionView, ClientError> {
+        let ask = QuestionAsk { text: text.to_owned() };
+        self.post(&format!("v1/requests/{}/questions", segment(request)?), Some(&ask), None).await
     }
 
     /// `GET /v1/leases`.

@@ -17,6 +17,7 @@ mod lists;
 mod metrics;
 mod policy;
 mod problem;
+mod questions;
 mod reference;
 mod refusal;
 mod requests;
@@ -103,6 +104,8 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::read))
         .routes(routes!(requests::decide))
+        .routes(routes!(questions::ask))
+        .routes(routes!(questions::answer_one))
         .routes(routes!(leases::list))
         .routes(routes!(leases::revoke))
         .routes(routes!(policy::scopes))

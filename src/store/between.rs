@@ -5,7 +5,7 @@ use tokio::time::error::Elapsed;
 use super::committer::{Committer, GROUP_PATIENCE};
 use super::{
     Claim, StoreError, claims, device_sign_ins, idempotency, kept_secrets, sealed_deliveries, sessions, tokens_seen,
-    unavailable,
+    unavailable, viewings,
 };
 use crate::domain::{Lease, Name, Timestamp};
 
@@ -45,14 +45,16 @@ impl Committer {
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let connection = self.accepted_connection().await?;
         let mut forgotten = 0_u64;
-        for sql in [
+        let forgetful = [
             tokens_seen::FORGET,
             idempotency::FORGET,
             sealed_deliveries::FORGET,
             kept_secrets::FORGET,
             sessions::FORGET,
             device_sign_ins::FORGET,
-        ] {
+            viewings::FORGET,
+        ];
+        for sql in forgetful {
             for _ in 0..FORGET_ROUNDS {
                 let query = sqlx::query(sql).bind(now.as_millis()).bind(FORGET_ROWS);
                 let rows = query.execute(&mut *connection).await.map_err(unavailable)?.rows_affected();

@@ -3,6 +3,7 @@
 
 mod access_requests;
 mod approvals;
+mod asked;
 mod between;
 mod bundles;
 mod claims;
@@ -25,7 +26,9 @@ mod listen;
 mod lock;
 mod migrate;
 mod over;
+mod people_known;
 mod probe;
+mod questions;
 mod queue;
 mod sealed_deliveries;
 mod sessions;
@@ -36,6 +39,7 @@ mod tests;
 mod tokens_seen;
 mod tx;
 mod usage;
+mod viewings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +49,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 use sqlx::{AnyPool, Connection as _};
 
+pub use asked::PastRequest;
 pub use bundles::StoredBundle;
 pub use claims::{Claim, Overdue};
 pub use connect::StoreSettings;
@@ -56,10 +61,12 @@ pub use leases::LeaseFilter;
 pub use lineage::{History, Lineage};
 pub use listen::{Hint, Hints};
 pub use over::OverRow;
+pub use people_known::KnownPerson;
 pub use sealed_deliveries::SealedDelivery;
 pub use signing_keys::SealedKey;
 pub use tasks::TaskFilter;
 pub use tx::Tx;
+pub use viewings::Viewing;
 
 use queue::Lane;
 

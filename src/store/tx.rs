@@ -9,7 +9,8 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, device_sign_ins, events, grants,
-    idempotency, kept_secrets, leases, lineage, probe, sealed_deliveries, sessions, signing_keys, tasks, tokens_seen,
+    idempotency, kept_secrets, leases, lineage, people_known, probe, questions, sealed_deliveries, sessions, signing_keys,
+    tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -58,15 +59,19 @@ changes! {
     RequestInsert => access_requests::INSERT,
     DecisionInsert => decisions::INSERT,
     ApprovalInsert => approvals::INSERT,
+    PersonInsert => people_known::INSERT,
     GrantInsert => grants::INSERT,
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
     KeptInsert => kept_secrets::INSERT,
     SessionInsert => sessions::INSERT,
     DeviceInsert => device_sign_ins::INSERT,
+    QuestionInsert => questions::INSERT,
+    QuestionAnswer => questions::ANSWER,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
+    PersonUpdate => people_known::UPDATE,
     LeaseUpdate => leases::UPDATE,
     LeaseDeliver => leases::DELIVER,
     SealedDelete => sealed_deliveries::DELETE,
@@ -77,8 +82,10 @@ changes! {
     DeviceDelete => device_sign_ins::DELETE,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
+    QuestionCheck => questions::CHECK,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
+    LeaseUses => leases::CHECK_USES,
     LeaseNone => leases::CHECK_NONE,
     LineageSet => lineage::SET,
     ControlSet => control::SET,
@@ -88,6 +95,7 @@ changes! {
     BundleInsert => bundles::INSERT,
     KeyInsert => signing_keys::INSERT,
     KeyUpdate => signing_keys::UPDATE,
+    ViewingInsert => viewings::INSERT,
     Probe => probe::WRITE,
     Event => events::INSERT,
 }

@@ -43,6 +43,10 @@ words! {
         ApprovalAwaited = "approval.awaited",
         /// A person gave a verdict.
         ApprovalRecorded = "approval.recorded",
+        /// Somebody who may decide asked the agent something.
+        QuestionAsked = "question.asked",
+        /// The agent answered; whoever had said yes before must look again.
+        QuestionAnswered = "question.answered",
         /// A credential is about to be minted.
         CredentialMinting = "credential.minting",
         /// A credential was minted.

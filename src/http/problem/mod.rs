@@ -63,6 +63,8 @@ impl From<BrokerError> for Refusal {
             }
             E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
+            E::TooManyQuestions => Self::new(Kind::TooManyQuestions, sentence(&said)).after_secs(WAIT_RETRY_SECS),
+            E::AlreadyDone(_) => Self::new(Kind::AlreadyDone, sentence(&said)).because_of("already_done"),
             E::TooManyLeases(_) => Self::new(
                 Kind::TooManyLeases,
                 format!("{} Complete a task you no longer need, then ask again.", sentence(&said)),

@@ -37,6 +37,8 @@ fn every_error() -> Vec<(BrokerError, Kind)> {
         (E::NotInGroup { rule: "1 of sre".into(), groups: vec!["sre".into()] }, Kind::NotAnApprover),
         (E::VerdictGiven, Kind::AlreadyDecided),
         (E::TooManyPending(5), Kind::TooManyPending),
+        (E::TooManyQuestions, Kind::TooManyQuestions),
+        (E::AlreadyDone("it is answered"), Kind::AlreadyDone),
         (E::TooManyLeases(50), Kind::TooManyLeases),
         (E::IdempotencyConflict, Kind::IdempotencyConflict),
         (E::InProgress, Kind::InProgress),
