@@ -56,3 +56,63 @@ pub struct AnswerAsk {
     /// What the agent says to it: 1 to 500 characters, at most 20 lines, nothing invisible.
     pub text: String,
 }
+
+/// How much one approver was asked and decided on one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApproverDay {
+    /// Who.
+    pub person: String,
+    /// The day, in UTC, as `2026-11-22`.
+    pub day: String,
+    /// Requests that this person was first shown on that day and could have decided.
+    pub asked: u32,
+    /// Verdicts of this person on that day.
+    pub decided: u32,
+    /// Of these, how many were approvals.
+    pub approved: u32,
+    /// Half of the verdicts took so long or less, in milliseconds, from when the request was first shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_thought_millis: Option<i64>,
+    /// Verdicts within three seconds of being shown the request.
+    pub hasty: u32,
+}
+
+/// How much approvers are asked, and how long they think.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalInsights {
+    /// From when on.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// Each person's days, the newest first.
+    pub items: Vec<ApproverDay>,
+}
+
+/// Something that people allow again and again, and the policy that would allow it without them.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Suggestion {
+    /// Whose requests.
+    pub agent: String,
+    /// For which scopes, as entries of the catalogue.
+    pub entries: Vec<String>,
+    /// How many requests were granted since the last denial, within 30 days.
+    pub granted: u32,
+    /// Who approved them.
+    pub people: Vec<String>,
+    /// The longest life that was granted, in seconds.
+    pub ttl_seconds: u32,
+    /// The policies that waited for people.
+    pub policies: Vec<String>,
+    /// The changed policies, each as its whole text.
+    pub text: Vec<String>,
+    /// What changes in the bundle, as a unified diff. It was loaded, and permits the request without a person.
+    pub diff: String,
+}
+
+/// What could be turned into policy.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Suggestions {
+    /// The most often granted first; at most 20.
+    pub items: Vec<Suggestion>,
+    /// The bundle that the diffs are against.
+    pub bundle: String,
+}

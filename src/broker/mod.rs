@@ -18,6 +18,7 @@ mod govern;
 mod idempotency;
 mod inbox;
 mod inquire;
+mod insights;
 mod introspect;
 mod kept;
 mod keys;

@@ -12,6 +12,7 @@ mod exec;
 mod explain;
 mod failure;
 mod inbox;
+mod insights;
 mod inspect;
 mod keys;
 mod lease;
@@ -119,6 +120,11 @@ enum Command {
         #[command(subcommand)]
         command: inbox::InboxCommand,
     },
+    /// How much approvers are asked, and what could be policy
+    Insights {
+        #[command(subcommand)]
+        command: insights::InsightsCommand,
+    },
     /// What is live
     Lease {
         #[command(subcommand)]
@@ -198,6 +204,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Scope { command } => scope::run(&command, &session).await,
         Command::Whoami => whoami::run(&session).await,
         Command::Inbox { command } => inbox::run(command, &session).await,
+        Command::Insights { command } => insights::run(command, &session).await,
         Command::Lease { command } => lease::run(command, &session).await,
         Command::Revoke(args) => revoke::run(args, &session).await,
         Command::Agent { command } => agent::run(command, &session).await,

@@ -10,6 +10,7 @@ mod delivery;
 mod frame;
 mod health;
 mod idempotency;
+mod insights;
 mod introspect;
 mod leases;
 mod lists;
@@ -113,6 +114,8 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::suspend))
         .routes(routes!(agents::resume))
         .routes(routes!(agents::events))
+        .routes(routes!(insights::approvals))
+        .routes(routes!(insights::suggestions))
         .routes(routes!(introspect::introspect))
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))

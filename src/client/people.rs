@@ -1,0 +1,46 @@
+//! The calls about what people do besides giving a verdict: questions, and what is known of how they decide.
+
+use super::calls::{query, segment};
+use super::{Client, ClientError};
+use crate::api::{AnswerAsk, ApprovalInsights, QuestionAsk, QuestionView, Suggestions};
+
+impl Client {
+    /// `POST /v1/tasks/{id}/requests/{request}/answers`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn answer_question(
+        &self,
+        task: &str,
+        request: &str,
+        ask: &AnswerAsk,
+    ) -> Result<QuestionView, ClientError> {
+        let path = format!("v1/tasks/{}/requests/{}/answers", segment(task)?, segment(request)?);
+        self.post(&path, Some(ask), None).await
+    }
+
+    /// `POST /v1/requests/{id}/questions`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ask_question(&self, request: &str, text: &str) -> Result<QuestionView, ClientError> {
+        let ask = QuestionAsk { text: text.to_owned() };
+        self.post(&format!("v1/requests/{}/questions", segment(request)?), Some(&ask), None).await
+    }
+
+    /// `GET /v1/insights/approvals`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn approval_insights(&self, days: u32) -> Result<ApprovalInsights, ClientError> {
+        self.get("v1/insights/approvals", &query([("days", Some(days.to_string()))])).await
+    }
+
+    /// `GET /v1/insights/suggestions`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn policy_suggestions(&self) -> Result<Suggestions, ClientError> {
+        self.get("v1/insights/suggestions", &[]).await
+    }
+}
