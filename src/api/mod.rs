@@ -18,7 +18,10 @@ pub use operator::{
     AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestsPage, ScopeView,
     ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, Whoami,
 };
-pub use people::{AnswerAsk, ApprovalInsights, ApproverDay, InboxCard, QuestionAsk, Suggestion, Suggestions};
+pub use people::{
+    AnswerAsk, ApprovalInsights, ApproverDay, DelegationAsk, DelegationView, Delegations, InboxCard, QuestionAsk,
+    ReviewAsk, ReviewItem, Reviews, Suggestion, Suggestions,
+};
 pub use problem::{Problem, ProblemKind};
 pub use task::{
     AgentAction, ApprovalView, AskScope, CollectAsk, Credential, MoreAccessAsk, RequestSummary, RevocationView,

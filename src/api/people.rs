@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ReviewView;
 use crate::domain::Timestamp;
 
 /// A request that waits, as a list of them shows it. Nothing in it is the agent's own text.
@@ -115,4 +116,99 @@ pub struct Suggestions {
     pub items: Vec<Suggestion>,
     /// The bundle that the diffs are against.
     pub bundle: String,
+}
+
+/// `POST /v1/delegations`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegationAsk {
+    /// Who decides in your place: a registered person's name or e-mail address, or somebody who has signed in, as they are named here.
+    pub to: String,
+    /// From when on; at once when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub from: Option<Timestamp>,
+    /// Until when, at most 30 days later.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+    /// Why: 1 to 500 characters.
+    pub reason: String,
+}
+
+/// One person's leave for another to decide in their place.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DelegationView {
+    /// Its id.
+    pub id: String,
+    /// `given` (it does not hold yet), `held`, `ended` (early) or `over`.
+    pub state: String,
+    /// Who is away.
+    pub giver: String,
+    /// Who decides instead.
+    pub receiver: String,
+    /// Why.
+    pub reason: String,
+    /// From when on.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// Until when.
+    #[schema(value_type = String, format = DateTime)]
+    pub until: Timestamp,
+    /// Who ended it early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<String>,
+    /// When.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Delegations that hold, will hold, or held within the last 30 days.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Delegations {
+    /// The newest first; at most 1,000.
+    pub items: Vec<DelegationView>,
+}
+
+/// `POST /v1/requests/{id}/review`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewAsk {
+    /// `confirmed` or `objected`; what lives of the grant ends at an objection.
+    pub verdict: String,
+    /// What you found: 1 to 500 characters.
+    pub note: String,
+}
+
+/// A review with what it is about.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ReviewItem {
+    /// The request.
+    pub request: String,
+    /// Its task.
+    pub task: String,
+    /// Whose it is.
+    pub agent: String,
+    /// Who must have agreed, had there been time; a review is for one of these.
+    pub rule: String,
+    /// Who let it pass.
+    pub breaker: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub broken_at: Timestamp,
+    /// What is known of the review.
+    #[serde(flatten)]
+    pub review: ReviewView,
+    /// Whether it is due and late.
+    pub overdue: bool,
+    /// Why the caller may not review it, in one word, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cannot_review: Option<String>,
+}
+
+/// Reviews.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Reviews {
+    /// Those that are due, the latest first to be missed first; or all, the newest first. At most 1,000.
+    pub items: Vec<ReviewItem>,
 }

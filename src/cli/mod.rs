@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod config;
 mod creds;
+mod delegation;
 mod demo;
 mod dev;
 mod doctor;
@@ -120,6 +121,11 @@ enum Command {
         #[command(subcommand)]
         command: inbox::InboxCommand,
     },
+    /// Let somebody decide in your place while you are away
+    Delegation {
+        #[command(subcommand)]
+        command: delegation::DelegationCommand,
+    },
     /// How much approvers are asked, and what could be policy
     Insights {
         #[command(subcommand)]
@@ -204,6 +210,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Scope { command } => scope::run(&command, &session).await,
         Command::Whoami => whoami::run(&session).await,
         Command::Inbox { command } => inbox::run(command, &session).await,
+        Command::Delegation { command } => delegation::run(command, &session).await,
         Command::Insights { command } => insights::run(command, &session).await,
         Command::Lease { command } => lease::run(command, &session).await,
         Command::Revoke(args) => revoke::run(args, &session).await,

@@ -1,8 +1,12 @@
-//! The calls about what people do besides giving a verdict: questions, and what is known of how they decide.
+//! The calls about what people do besides giving a verdict: questions, delegations, reviews, and what is known of how they decide.
 
 use super::calls::{query, segment};
+use super::transport::NO_BODY;
 use super::{Client, ClientError};
-use crate::api::{AnswerAsk, ApprovalInsights, QuestionAsk, QuestionView, Suggestions};
+use crate::api::{
+    AnswerAsk, ApprovalInsights, DelegationAsk, DelegationView, Delegations, QuestionAsk, QuestionView, ReviewAsk,
+    ReviewView, Reviews, Suggestions,
+};
 
 impl Client {
     /// `POST /v1/tasks/{id}/requests/{request}/answers`.
@@ -42,5 +46,45 @@ impl Client {
     /// [`ClientError`].
     pub async fn policy_suggestions(&self) -> Result<Suggestions, ClientError> {
         self.get("v1/insights/suggestions", &[]).await
+    }
+
+    /// `POST /v1/delegations`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn give_delegation(&self, ask: &DelegationAsk) -> Result<DelegationView, ClientError> {
+        self.post("v1/delegations", Some(ask), None).await
+    }
+
+    /// `GET /v1/delegations`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list_delegations(&self) -> Result<Delegations, ClientError> {
+        self.get("v1/delegations", &[]).await
+    }
+
+    /// `POST /v1/delegations/{id}/end`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn end_delegation(&self, delegation: &str) -> Result<DelegationView, ClientError> {
+        self.post(&format!("v1/delegations/{}/end", segment(delegation)?), NO_BODY, None).await
+    }
+
+    /// `POST /v1/requests/{id}/review`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn review_request(&self, request: &str, ask: &ReviewAsk) -> Result<ReviewView, ClientError> {
+        self.post(&format!("v1/requests/{}/review", segment(request)?), Some(ask), None).await
+    }
+
+    /// `GET /v1/reviews`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list_reviews(&self, state: Option<&str>) -> Result<Reviews, ClientError> {
+        self.get("v1/reviews", &query([("state", state.map(str::to_owned))])).await
     }
 }

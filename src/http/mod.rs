@@ -6,6 +6,7 @@ mod admission;
 mod agents;
 mod body;
 mod caller;
+mod delegations;
 mod delivery;
 mod frame;
 mod health;
@@ -102,6 +103,11 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::read))
         .routes(routes!(requests::decide))
+        .routes(routes!(delegations::review))
+        .routes(routes!(delegations::reviews))
+        .routes(routes!(delegations::give))
+        .routes(routes!(delegations::list))
+        .routes(routes!(delegations::end))
         .routes(routes!(questions::ask))
         .routes(routes!(questions::answer_one))
         .routes(routes!(leases::list))

@@ -8,9 +8,9 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, people_known, probe, questions, sealed_deliveries, signing_keys, tasks, tokens_seen,
-    viewings,
+    Control, StoreError, access_requests, approvals, bundles, control, decisions, delegations, events, grants,
+    idempotency, kept_secrets, leases, lineage, people_known, probe, questions, reviews, sealed_deliveries,
+    signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -64,6 +64,11 @@ changes! {
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
     KeptInsert => kept_secrets::INSERT,
+    DelegationInsert => delegations::INSERT,
+    DelegationEnd => delegations::END,
+    ReviewInsert => reviews::INSERT,
+    ReviewSettle => reviews::SETTLE,
+    ReviewOverdue => reviews::OVERDUE,
     QuestionInsert => questions::INSERT,
     QuestionAnswer => questions::ANSWER,
     TaskUpdate => tasks::UPDATE,
