@@ -22,7 +22,6 @@ CREATE TABLE question (
 CREATE TABLE delegation (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     giver TEXT COLLATE "C" NOT NULL,
-    giver_groups TEXT COLLATE "C" NOT NULL,
     receiver TEXT COLLATE "C" NOT NULL,
     reason TEXT COLLATE "C" NOT NULL,
     given_at BIGINT NOT NULL,

@@ -22,7 +22,6 @@ CREATE TABLE question (
 CREATE TABLE delegation (
     id TEXT NOT NULL PRIMARY KEY,
     giver TEXT NOT NULL,
-    giver_groups TEXT NOT NULL,
     receiver TEXT NOT NULL,
     reason TEXT NOT NULL,
     given_at INTEGER NOT NULL,

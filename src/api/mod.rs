@@ -19,7 +19,10 @@ pub use operator::{
     AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestsPage, ScopeView,
     ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, Whoami,
 };
-pub use people::{AnswerAsk, InboxCard, QuestionAsk};
+pub use people::{
+    AnswerAsk, ApprovalInsights, ApproverDay, DelegationAsk, DelegationView, Delegations, InboxCard, QuestionAsk,
+    ReviewAsk, ReviewItem, Reviews, Suggestion, Suggestions,
+};
 pub use problem::{Problem, ProblemKind};
 pub use session::{DeviceAnswer, EndSessionsAnswer, EndSessionsAsk, SessionView, SessionsPage, TokenAnswer};
 pub use task::{

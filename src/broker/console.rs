@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Broker, BrokerError, Caller, OperatorCaller, PageAsk};
-use crate::domain::{AgentId, Decision, EntryName, Task, TaskId, Timestamp};
+use crate::domain::{AgentId, Decision, EntryName, Lease, LeaseId, Name, Task, TaskId, Timestamp};
 use crate::policy::{OperatorAction, PolicyText};
 use crate::store::{ScopesCount, TaskFilter, Waiting};
 
@@ -12,6 +12,11 @@ use crate::store::{ScopesCount, TaskFilter, Waiting};
 const LOOK_BACK_MILLIS: i64 = 30 * 24 * 3600 * 1000;
 /// Decisions shown with a policy.
 const DECISIONS_SHOWN: u32 = 20;
+
+/// Leases on a page.
+const LEASES_SHOWN: u32 = 200;
+/// Pages of leases that are looked through for those that fit.
+const LEASE_PAGES: usize = 25;
 
 /// What policy lets a person do in general.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,6 +151,65 @@ impl Broker {
         Ok((tasks, next))
     }
 
+    /// How a request stands, in a word that is another when a verdict, a question or an answer came: for whoever looks at it.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] or [`BrokerError::Forbidden`].
+    pub async fn request_standing(&self, caller: &OperatorCaller, request: &str) -> Result<String, BrokerError> {
+        let id = request.parse().map_err(|_| BrokerError::NotFound("request"))?;
+        let request = self.store.find_request(id).await?.ok_or(BrokerError::NotFound("request"))?;
+        self.may(caller, OperatorAction::Review, Some(&request.agent))?;
+        let verdicts = self.store.list_approvals(request.id).await?.len();
+        let questions = self.store.list_questions(request.id).await?;
+        let answers = questions.iter().filter(|question| !question.is_open()).count();
+        Ok(format!("{}.{verdicts}.{}.{answers}", request.state.as_str(), questions.len()))
+    }
+
+    /// Leases that have not ended, oldest first, at most 200, of an agent and in a backend if named; and where to go on.
+    ///
+    /// # Errors
+    /// [`BrokerError::Forbidden`] or [`BrokerError::Invalid`].
+    pub async fn unended_leases(
+        &self,
+        caller: &OperatorCaller,
+        agent: Option<&str>,
+        backend: Option<&str>,
+        page: &PageAsk,
+    ) -> Result<(Vec<Lease>, Option<String>), BrokerError> {
+        let agent = super::read::agent_filter(agent)?;
+        let backend: Option<Name> = backend.map(str::parse).transpose()?;
+        self.may(caller, OperatorAction::Read, agent.as_ref())?;
+        let mut after = page.after::<LeaseId>()?;
+        let mut found = Vec::new();
+        for _ in 0..LEASE_PAGES {
+            let rows = self.store.list_unended_leases(after, LEASES_SHOWN).await?;
+            after = rows.last().map(|lease| lease.id);
+            let full = u32::try_from(rows.len()).is_ok_and(|count| count >= LEASES_SHOWN);
+            found.extend(rows.into_iter().filter(|lease| {
+                agent.as_ref().is_none_or(|agent| lease.agent == *agent)
+                    && backend.as_ref().is_none_or(|backend| lease.backend == *backend)
+            }));
+            if !full {
+                return Ok((found, None));
+            }
+            if u32::try_from(found.len()).is_ok_and(|count| count >= LEASES_SHOWN) {
+                break;
+            }
+        }
+        Ok((found, after.map(|id| id.to_string())))
+    }
+
+    /// One lease.
+    ///
+    /// # Errors
+    /// [`BrokerError::NotFound`] also for a person whom policy does not let read.
+    pub async fn find_lease(&self, caller: &OperatorCaller, lease: &str) -> Result<Lease, BrokerError> {
+        let id = lease.parse().map_err(|_| BrokerError::NotFound("lease"))?;
+        let lease = self.store.find_lease(id).await?.ok_or(BrokerError::NotFound("lease"))?;
+        self.may(caller, OperatorAction::Read, Some(&lease.agent)).map_err(|_| BrokerError::NotFound("lease"))?;
+        Ok(lease)
+    }
+
     /// A task as it is on record.
     ///
     /// # Errors
@@ -162,7 +226,7 @@ impl Broker {
     pub async fn policies(&self, caller: &OperatorCaller) -> Result<PoliciesView, BrokerError> {
         self.may(caller, OperatorAction::Read, None)?;
         let bundle = self.policy.current();
-        let counts = self.store.count_decisions(self.look_back()).await?;
+        let counts = self.store.count_decisions(self.a_month_ago()).await?;
         let mut used: BTreeMap<String, [u64; 3]> = BTreeMap::new();
         let mut decisions = 0_u64;
         for one in &counts {
@@ -205,7 +269,7 @@ impl Broker {
         policy: &str,
     ) -> Result<Vec<Decision>, BrokerError> {
         self.may(caller, OperatorAction::Audit, None)?;
-        Ok(self.store.list_decisions_by_policy(policy, self.look_back(), DECISIONS_SHOWN).await?)
+        Ok(self.store.list_decisions_by_policy(policy, self.a_month_ago(), DECISIONS_SHOWN).await?)
     }
 
     /// What an agent was given against what it used in the last 30 days: each entry of its ceiling, used or not, and whatever else
@@ -218,7 +282,7 @@ impl Broker {
         self.may(caller, OperatorAction::Read, Some(&id))?;
         let bundle = self.policy.current();
         let known = bundle.agent(&id).ok_or(BrokerError::NotFound("agent"))?;
-        let since = self.look_back();
+        let since = self.a_month_ago();
         let granted = self.store.count_granted(&id, since).await?;
         let minted = self.store.count_minted(&id, since).await?;
         let unused =
@@ -238,7 +302,7 @@ impl Broker {
         Ok(AgentUse { scopes })
     }
 
-    fn look_back(&self) -> Timestamp {
+    fn a_month_ago(&self) -> Timestamp {
         self.clock.now().plus_millis(-LOOK_BACK_MILLIS)
     }
 }

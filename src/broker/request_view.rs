@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 
 use super::evaluate::{Asking, current_digest, voters};
+use super::reviews::review_view;
 use super::sentence::{details, environments, impact, risk, sentence};
 use super::unusual::{BACK_MILLIS, history, unusual};
 use super::views::reasons;
@@ -115,6 +116,7 @@ impl Broker {
         let verdicts = self.store.list_approvals(request.id).await?;
         let decision = self.store.find_decision(request.decision).await?;
         let questions = self.store.list_questions(request.id).await?;
+        let review = self.store.find_review(request.id).await?;
         let siblings = self.store.list_requests_of_task(task.id).await?;
         let past: Vec<PastRequest> =
             self.past_of(request, past).await?.iter().filter(|one| one.id < request.id).cloned().collect();
@@ -143,7 +145,7 @@ impl Broker {
             questions: questions.iter().map(QuestionView::from).collect(),
             history: history(request, &past),
             siblings: siblings.iter().filter(|one| one.id != request.id).map(sibling_view).collect(),
-            review: None,
+            review: review.as_ref().map(review_view),
             asserted_purpose: task.purpose.as_str().to_owned(),
             asserted_message: task.message.as_ref().map(|message| message.as_str().to_owned()),
             asserted_beneficiary: task.beneficiary.clone(),

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::failure::Outcome;
 use super::output::{self, Row, say};
 use super::session::Session;
-use crate::api::{RequestView, VerdictAsk};
+use crate::api::{RequestView, ReviewAsk, ReviewItem, VerdictAsk};
 
 /// `hallpass inbox …`.
 #[derive(Debug, Subcommand)]
@@ -43,6 +43,32 @@ pub(crate) enum InboxCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Let a request pass alone, in an emergency; somebody else must review it within a day
+    BreakGlass {
+        /// The request's id
+        request: String,
+        /// Why it cannot wait
+        #[arg(long)]
+        reason: String,
+        /// The digest `inbox show` printed; a request that changed since is refused
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<String>,
+    },
+    /// List the reviews of what was let pass in an emergency
+    Reviews {
+        /// Those that were made, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say whether it was right to let a request pass alone
+    Review {
+        /// The request's id
+        request: String,
+        /// confirmed or objected; an objection ends what lives of the grant
+        verdict: String,
+        /// What you found
+        note: String,
+    },
     /// Ask the agent something before you decide; its answer is shown with the request
     Ask {
         /// The request's id
@@ -73,6 +99,27 @@ impl Row for RequestView {
     }
 }
 
+impl Row for ReviewItem {
+    const HEADS: &'static [&'static str] = &["REQUEST", "STATE", "AGENT", "BROKEN BY", "AT", "DUE", "FOR"];
+
+    fn name(&self) -> String {
+        self.request.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let state = if self.overdue { "overdue" } else { &self.review.state };
+        vec![
+            self.request.clone(),
+            state.to_owned(),
+            self.agent.clone(),
+            self.breaker.clone(),
+            self.broken_at.to_string(),
+            self.review.due_at.to_string(),
+            self.rule.clone(),
+        ]
+    }
+}
+
 /// Run it.
 ///
 /// # Errors
@@ -99,6 +146,23 @@ pub(crate) async fn run(command: InboxCommand, session: &Session) -> Outcome {
                 None => shown(&client.read_request(&request).await?),
             };
             decide(session, &request, "approve", digest, reason).await
+        }
+        InboxCommand::BreakGlass { request, reason, digest } => {
+            let digest = match digest {
+                Some(digest) => digest,
+                None => shown(&client.read_request(&request).await?),
+            };
+            decide(session, &request, "break_glass", digest, Some(reason)).await
+        }
+        InboxCommand::Reviews { all } => {
+            output::list(&client.list_reviews((!all).then_some("due")).await?.items, session.output)?;
+            Ok(0)
+        }
+        InboxCommand::Review { request, verdict, note } => {
+            let review = client.review_request(&request, &ReviewAsk { verdict, note }).await?;
+            let lines = [("request", request.clone()), ("review", review.state.clone())];
+            output::one(&review, &request, session.output, &lines)?;
+            Ok(0)
         }
         InboxCommand::Deny { request, reason } => {
             let digest = client.read_request(&request).await?.request_digest;

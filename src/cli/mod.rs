@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod config;
 mod creds;
+mod delegation;
 mod demo;
 mod dev;
 mod doctor;
@@ -12,6 +13,7 @@ mod exec;
 mod explain;
 mod failure;
 mod inbox;
+mod insights;
 mod inspect;
 mod keys;
 mod lease;
@@ -119,6 +121,16 @@ enum Command {
         #[command(subcommand)]
         command: inbox::InboxCommand,
     },
+    /// Let somebody decide in your place while you are away
+    Delegation {
+        #[command(subcommand)]
+        command: delegation::DelegationCommand,
+    },
+    /// How much approvers are asked, and what could be policy
+    Insights {
+        #[command(subcommand)]
+        command: insights::InsightsCommand,
+    },
     /// What is live
     Lease {
         #[command(subcommand)]
@@ -198,6 +210,8 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Scope { command } => scope::run(&command, &session).await,
         Command::Whoami => whoami::run(&session).await,
         Command::Inbox { command } => inbox::run(command, &session).await,
+        Command::Delegation { command } => delegation::run(command, &session).await,
+        Command::Insights { command } => insights::run(command, &session).await,
         Command::Lease { command } => lease::run(command, &session).await,
         Command::Revoke(args) => revoke::run(args, &session).await,
         Command::Agent { command } => agent::run(command, &session).await,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::transport::NO_BODY;
 use super::{Client, ClientError};
 use crate::api::{
-    AgentView, AgentsPage, AnswerAsk, Closure, DecisionView, EventsPage, Introspection, LeasesPage, MoreAccessAsk,
-    QuestionAsk, QuestionView, RequestView, RequestsPage, RevokeAsk, ScopesAnswer, SimulateAnswer, SimulateAsk,
-    SuspendAsk, TaskAnswer, TaskAsk, VerdictAnswer, VerdictAsk, Whoami,
+    AgentView, AgentsPage, Closure, DecisionView, EventsPage, Introspection, LeasesPage, MoreAccessAsk, RequestView,
+    RequestsPage, RevokeAsk, ScopesAnswer, SimulateAnswer, SimulateAsk, SuspendAsk, TaskAnswer, TaskAsk, VerdictAnswer,
+    VerdictAsk, Whoami,
 };
 use crate::sys::SecretString;
 
@@ -56,14 +56,14 @@ pub struct EventsFilter {
     pub cursor: Option<String>,
 }
 
-type Query = Vec<(&'static str, String)>;
+pub(super) type Query = Vec<(&'static str, String)>;
 
-fn query(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Query {
+pub(super) fn query(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Query {
     pairs.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect()
 }
 
 /// An id as one path segment: anything that is not of an id's alphabet would name another path.
-fn segment(id: &str) -> Result<&str, ClientError> {
+pub(super) fn segment(id: &str) -> Result<&str, ClientError> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if !id.is_empty() && id.len() <= 128 && id.bytes().all(fits) && !id.bytes().all(|b| b == b'.') {
         Ok(id)
@@ -105,20 +105,6 @@ impl Client {
     /// [`ClientError`].
     pub async fn collect(&self, task: &str) -> Result<TaskAnswer, ClientError> {
         self.post(&format!("v1/tasks/{}/credentials", segment(task)?), NO_BODY, None).await
-    }
-
-    /// `POST /v1/tasks/{id}/requests/{request}/answers`.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn answer_question(
-        &self,
-        task: &str,
-        request: &str,
-        ask: &AnswerAsk,
-    ) -> Result<QuestionView, ClientError> {
-        let path = format!("v1/tasks/{}/requests/{}/answers", segment(task)?, segment(request)?);
-        self.post(&path, Some(ask), None).await
     }
 
     /// `POST /v1/tasks/{id}/heartbeat`.
@@ -217,15 +203,6 @@ impl Client {
     /// [`ClientError`].
     pub async fn decide_request(&self, request: &str, ask: &VerdictAsk) -> Result<VerdictAnswer, ClientError> {
         self.post(&format!("v1/requests/{}/verdict", segment(request)?), Some(ask), None).await
-    }
-
-    /// `POST /v1/requests/{id}/questions`.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn ask_question(&self, request: &str, text: &str) -> Result<QuestionView, ClientError> {
-        let ask = QuestionAsk { text: text.to_owned() };
-        self.post(&format!("v1/requests/{}/questions", segment(request)?), Some(&ask), None).await
     }
 
     /// `GET /v1/leases`.

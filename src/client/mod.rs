@@ -4,6 +4,7 @@
 
 mod calls;
 mod error;
+mod people;
 mod token;
 mod transport;
 

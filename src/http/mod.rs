@@ -7,10 +7,12 @@ mod agents;
 mod body;
 mod caller;
 mod console;
+mod delegations;
 mod delivery;
 mod frame;
 mod health;
 mod idempotency;
+mod insights;
 mod introspect;
 mod leases;
 mod lists;
@@ -104,6 +106,11 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::read))
         .routes(routes!(requests::decide))
+        .routes(routes!(delegations::review))
+        .routes(routes!(delegations::reviews))
+        .routes(routes!(delegations::give))
+        .routes(routes!(delegations::list))
+        .routes(routes!(delegations::end))
         .routes(routes!(questions::ask))
         .routes(routes!(questions::answer_one))
         .routes(routes!(leases::list))
@@ -116,6 +123,8 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::suspend))
         .routes(routes!(agents::resume))
         .routes(routes!(agents::events))
+        .routes(routes!(insights::approvals))
+        .routes(routes!(insights::suggestions))
         .routes(routes!(introspect::introspect))
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))

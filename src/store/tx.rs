@@ -8,9 +8,7 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, control, decisions, device_sign_ins, events, grants,
-    idempotency, kept_secrets, leases, lineage, people_known, probe, questions, sealed_deliveries, sessions, signing_keys,
-    tasks, tokens_seen, viewings,
+    Control, StoreError, access_requests, approvals, bundles, control, decisions, delegations, device_sign_ins, events, grants, idempotency, kept_secrets, leases, lineage, people_known, probe, questions, reviews, sealed_deliveries, sessions, signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -66,6 +64,11 @@ changes! {
     KeptInsert => kept_secrets::INSERT,
     SessionInsert => sessions::INSERT,
     DeviceInsert => device_sign_ins::INSERT,
+    DelegationInsert => delegations::INSERT,
+    DelegationEnd => delegations::END,
+    ReviewInsert => reviews::INSERT,
+    ReviewSettle => reviews::SETTLE,
+    ReviewOverdue => reviews::OVERDUE,
     QuestionInsert => questions::INSERT,
     QuestionAnswer => questions::ANSWER,
     TaskUpdate => tasks::UPDATE,

@@ -47,6 +47,18 @@ words! {
         QuestionAsked = "question.asked",
         /// The agent answered; whoever had said yes before must look again.
         QuestionAnswered = "question.answered",
+        /// One person let a request pass alone, in an emergency.
+        GlassBroken = "glass.broken",
+        /// Somebody else must review it by a time.
+        ReviewDue = "review.due",
+        /// Somebody else said whether it was right.
+        ReviewDone = "review.done",
+        /// Nobody reviewed it in time.
+        ReviewOverdue = "review.overdue",
+        /// A person let another decide in their place.
+        DelegationGiven = "delegation.given",
+        /// That ended before its time.
+        DelegationEnded = "delegation.ended",
         /// A credential is about to be minted.
         CredentialMinting = "credential.minting",
         /// A credential was minted.

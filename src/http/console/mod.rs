@@ -1,16 +1,23 @@
 //! The console: pages for people, made on the server, that work without a script and ask nobody else for anything. This table is all of
 //! it: what is not listed here does not exist, and who may call is printed from here.
 
+mod agents;
 mod assets;
 mod dress;
 mod effect;
+mod events;
 mod inbox;
+mod insights;
+mod live;
 mod next;
 mod page;
+mod policies;
 mod request;
 mod request_page;
 pub(in crate::http) mod session;
+mod settings;
 mod stream;
+mod tasks;
 mod text;
 mod visit;
 
@@ -50,6 +57,24 @@ routes! {
     get "/r/{id}" request::read => "operator";
     post "/r/{id}/verdict" request::decide => "operator";
     post "/r/{id}/break-glass" request::break_glass => "operator";
+    post "/r/{id}/questions" request::ask => "operator";
+    get "/live" live::read => "operator";
+    post "/live/end" live::end => "operator";
+    post "/live/kill" live::kill => "operator";
+    get "/tasks" tasks::list => "operator";
+    get "/tasks/{id}" tasks::read => "operator";
+    get "/agents" agents::list => "operator";
+    get "/agents/{id}" agents::read => "operator";
+    post "/agents/{id}/suspend" agents::suspend => "operator";
+    post "/agents/{id}/resume" agents::resume => "operator";
+    get "/policies" policies::list => "operator";
+    get "/policies/{id}" policies::read => "operator";
+    get "/decisions/{id}" policies::decision => "operator";
+    get "/insights" insights::read => "operator";
+    get "/events.csv" events::read => "operator";
+    get "/settings" settings::read => "operator";
+    post "/settings/sessions/end" settings::end_session => "operator";
+    post "/settings/sessions/end-all" settings::end_all => "operator";
     get "/stream" stream::read => "operator";
     get "/static/{file}" assets::read => "nobody";
 }

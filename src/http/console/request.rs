@@ -16,7 +16,7 @@ use super::request_page::{RequestPage, TYPED, changed};
 use super::see_other;
 use super::session::{Posted, texts};
 use super::visit::Visit;
-use crate::api::{AssertionAsk, Narrow, ProblemKind, RequestView, VerdictAsk};
+use crate::api::{AssertionAsk, Narrow, ProblemKind, QuestionAsk, RequestView, VerdictAsk};
 
 /// What the form of a verdict sends.
 #[derive(Debug, Deserialize)]
@@ -92,6 +92,32 @@ pub(super) async fn break_glass(
     settle(&state, &visit, &id, VerdictForm { verdict: "break_glass".to_owned(), ..form }).await
 }
 
+/// A question to the agent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QuestionForm {
+    text: String,
+}
+
+/// `POST /r/{id}/questions`
+pub(super) async fn ask(
+    State(state): State<Arc<HttpState>>,
+    visit: Visit,
+    PathId(id): PathId,
+    Posted(form): Posted<QuestionForm>,
+) -> Result<Response, Refusal> {
+    let (broker, caller, of) = (state.broker.clone(), visit.caller.clone(), id.clone());
+    let ask = QuestionAsk { text: form.text };
+    match detached(&state, async move { broker.ask_question(&caller, &of, ask, None).await }).await {
+        Ok(_) => Ok(see_other_request(&id)),
+        Err(refusal) => {
+            refusal.record();
+            let note = Note::danger("The question was not sent").line(refusal.detail.clone());
+            page_of(&state, &visit, &id, refusal.status(), Some(note)).await
+        }
+    }
+}
+
 async fn settle(state: &HttpState, visit: &Visit, id: &str, form: VerdictForm) -> Result<Response, Refusal> {
     let request = state.broker.read_request(&visit.caller, id).await?;
     let ask = match ask_from(&form, &request) {
@@ -104,7 +130,7 @@ async fn settle(state: &HttpState, visit: &Visit, id: &str, form: VerdictForm) -
     let key = Some(form.once.clone()).filter(|once| !once.is_empty());
     let (broker, caller, of) = (state.broker.clone(), visit.caller.clone(), id.to_owned());
     match detached(state, async move { broker.decide_request_once(&caller, &of, ask, key).await }).await {
-        Ok(_) => see_other_request(id),
+        Ok(_) => Ok(see_other_request(id)),
         Err(refusal) => {
             refusal.record();
             let note = refused(&refusal, &form, state, visit, id).await?;
@@ -113,8 +139,8 @@ async fn settle(state: &HttpState, visit: &Visit, id: &str, form: VerdictForm) -
     }
 }
 
-fn see_other_request(id: &str) -> Result<Response, Refusal> {
-    Ok(see_other(&format!("/r/{id}")))
+fn see_other_request(id: &str) -> Response {
+    see_other(&format!("/r/{id}"))
 }
 
 /// Why nothing was decided, in words on top of the page as it is now.

@@ -228,13 +228,13 @@ impl RequestPage {
     }
 
     /// The part of the view that changes while somebody looks; the stream is told it, and tells when it is another.
-    pub(super) fn standing(&self) -> String {
+    fn standing(&self) -> String {
         standing(&self.request)
     }
 }
 
-/// What may change about a request while somebody looks at it.
-pub(super) fn standing(request: &RequestView) -> String {
+/// What may change about a request while somebody looks at it, as `Broker::request_standing` puts it.
+fn standing(request: &RequestView) -> String {
     let answers = request.questions.iter().filter(|question| question.asserted_answer.is_some()).count();
     format!("{}.{}.{}.{answers}", request.state, request.verdicts.len(), request.questions.len())
 }

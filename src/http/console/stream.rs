@@ -19,7 +19,6 @@ use super::super::HttpState;
 use super::super::admission::Stream;
 use super::super::body::Params;
 use super::super::refusal::Refusal;
-use super::request_page::standing;
 use super::session::SignedIn;
 use super::text::count;
 use super::visit::counted;
@@ -121,8 +120,7 @@ impl Listening {
         let waiting = self.state.broker.waiting(&self.caller, self.params.after.as_deref()).await?;
         let mut text = String::new();
         if let (Some(request), Some(seen)) = (&self.params.request, &self.params.seen) {
-            let now = self.state.broker.read_request(&self.caller, request).await?;
-            if standing(&now) != *seen {
+            if self.state.broker.request_standing(&self.caller, request).await? != *seen {
                 "This request has changed. Show it as it is now".clone_into(&mut text);
             }
         } else if self.params.after.is_some() && waiting.newer > 0 {
