@@ -12,7 +12,7 @@ use super::page::{Page, Place, show};
 use super::request_page::why_not;
 use super::text::{Shown, count, exact, reveal, until};
 use super::visit::Visit;
-use crate::api::InboxCard;
+use crate::api::{InboxCard, ReviewItem};
 
 /// What waits from one agent.
 struct Group {
@@ -28,13 +28,15 @@ struct InboxPage {
     own: Vec<Group>,
     /// What waits for others.
     others: Vec<Group>,
+    /// What was let pass in an emergency and is to be looked back at by whoever looks.
+    reviews: Vec<ReviewItem>,
     /// The newest request on the page.
     newest: String,
 }
 
 impl InboxPage {
     fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.others.is_empty()
+        self.own.is_empty() && self.others.is_empty() && self.reviews.is_empty()
     }
 
     fn exact(&self, text: &str) -> Shown {
@@ -61,6 +63,11 @@ impl InboxPage {
         until(card.lapses_at)
     }
 
+    fn due(&self, review: &ReviewItem) -> Shown {
+        let _ = self;
+        until(review.review.due_at)
+    }
+
     fn like(&self, card: &InboxCard) -> String {
         let _ = self;
         count(card.like.into(), "more like it", "more like it")
@@ -77,8 +84,10 @@ pub(super) async fn read(State(state): State<Arc<HttpState>>, visit: Visit) -> R
     let cards = state.broker.inbox(&visit.caller).await?;
     let newest = cards.iter().map(|card| card.id.as_str()).max().unwrap_or_default().to_owned();
     let (others, own): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.cannot_decide.is_some());
+    let due = state.broker.list_reviews(&visit.caller, Some("due")).await?.items;
+    let reviews = due.into_iter().filter(|review| review.cannot_review.is_none()).collect();
     let page = visit.page(&state, Place::Inbox, "Inbox").await?;
-    Ok(show(&InboxPage { page, own: grouped(own), others: grouped(others), newest }))
+    Ok(show(&InboxPage { page, own: grouped(own), others: grouped(others), reviews, newest }))
 }
 
 /// One group an agent, in the order in which their first requests lapse.

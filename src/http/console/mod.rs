@@ -58,6 +58,7 @@ routes! {
     post "/r/{id}/verdict" request::decide => "operator";
     post "/r/{id}/break-glass" request::break_glass => "operator";
     post "/r/{id}/questions" request::ask => "operator";
+    post "/r/{id}/review" request::review => "operator";
     get "/live" live::read => "operator";
     post "/live/end" live::end => "operator";
     post "/live/kill" live::kill => "operator";
@@ -73,6 +74,8 @@ routes! {
     get "/insights" insights::read => "operator";
     get "/events.csv" events::read => "operator";
     get "/settings" settings::read => "operator";
+    post "/settings/delegations" settings::delegate => "operator";
+    post "/settings/delegations/end" settings::end_delegation => "operator";
     post "/settings/sessions/end" settings::end_session => "operator";
     post "/settings/sessions/end-all" settings::end_all => "operator";
     get "/stream" stream::read => "operator";

@@ -16,7 +16,7 @@ use super::request_page::{RequestPage, TYPED, changed};
 use super::see_other;
 use super::session::{Posted, texts};
 use super::visit::Visit;
-use crate::api::{AssertionAsk, Narrow, ProblemKind, QuestionAsk, RequestView, VerdictAsk};
+use crate::api::{AssertionAsk, Narrow, ProblemKind, QuestionAsk, RequestView, ReviewAsk, VerdictAsk};
 
 /// What the form of a verdict sends.
 #[derive(Debug, Deserialize)]
@@ -113,6 +113,33 @@ pub(super) async fn ask(
         Err(refusal) => {
             refusal.record();
             let note = Note::danger("The question was not sent").line(refusal.detail.clone());
+            page_of(&state, &visit, &id, refusal.status(), Some(note)).await
+        }
+    }
+}
+
+/// What was found when somebody looked back at an emergency.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReviewForm {
+    finding: String,
+    note: String,
+}
+
+/// `POST /r/{id}/review`
+pub(super) async fn review(
+    State(state): State<Arc<HttpState>>,
+    visit: Visit,
+    PathId(id): PathId,
+    Posted(form): Posted<ReviewForm>,
+) -> Result<Response, Refusal> {
+    let (broker, caller, of) = (state.broker.clone(), visit.caller.clone(), id.clone());
+    let ask = ReviewAsk { verdict: form.finding, note: form.note };
+    match detached(&state, async move { broker.review_request(&caller, &of, ask, None).await }).await {
+        Ok(_) => Ok(see_other_request(&id)),
+        Err(refusal) => {
+            refusal.record();
+            let note = Note::danger("Your review was not recorded").line(refusal.detail.clone());
             page_of(&state, &visit, &id, refusal.status(), Some(note)).await
         }
     }
