@@ -10,6 +10,7 @@ mod collect;
 mod control;
 mod decide_request;
 mod deliver;
+mod device;
 mod end_lease;
 mod error;
 mod evaluate;
@@ -34,6 +35,7 @@ mod revocation_lists;
 mod revoke;
 mod sealed;
 mod sessions;
+mod sign_in;
 mod signals;
 mod status_lists;
 mod sweep;
@@ -56,12 +58,14 @@ use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
+pub use device::{DeviceError, DeviceShown};
 pub use error::BrokerError;
 pub use limits::LimitSettings;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
 pub use sessions::{OpenedFrom, OpenedSession};
+pub use sign_in::{BegunSignIn, FinishedSignIn, SignInAnswer, SignInAsk, SignInError};
 pub use sweep::SweepReport;
 
 /// What the broker is built from.

@@ -8,6 +8,7 @@ mod body;
 mod caller;
 mod console;
 mod delivery;
+mod device;
 mod frame;
 mod health;
 mod idempotency;
@@ -21,6 +22,7 @@ mod reference;
 mod refusal;
 mod requests;
 mod serve;
+mod sessions;
 mod tasks;
 
 use std::sync::Arc;
@@ -71,6 +73,7 @@ pub fn router(state: HttpState) -> Router {
     let (routes, _) = assemble().split_for_parts();
     let state = Arc::new(state);
     routes
+        .merge(console::routes())
         .fallback(async || Refusal::not_found())
         .method_not_allowed_fallback(async || {
             Refusal::new(ProblemKind::MethodNotAllowed, "Use a method that the `Allow` header names.")
@@ -112,6 +115,11 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::suspend))
         .routes(routes!(agents::resume))
         .routes(routes!(agents::events))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(sessions::end_all))
+        .routes(routes!(device::authorize))
+        .routes(routes!(device::token))
         .routes(routes!(introspect::introspect))
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))
