@@ -12,6 +12,7 @@ mod control;
 mod decide_request;
 mod delegations;
 mod deliver;
+mod device;
 mod end_lease;
 mod error;
 mod evaluate;
@@ -42,6 +43,7 @@ mod revoke;
 mod sealed;
 mod sentence;
 mod sessions;
+mod sign_in;
 mod signals;
 mod status_lists;
 mod sweep;
@@ -66,12 +68,14 @@ use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
 pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk};
+pub use device::{DeviceError, DeviceShown};
 pub use error::BrokerError;
 pub use limits::LimitSettings;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
 pub use sessions::{OpenedFrom, OpenedSession};
+pub use sign_in::{BegunSignIn, FinishedSignIn, SignInAnswer, SignInAsk, SignInError};
 pub use sweep::SweepReport;
 
 /// What the broker is built from.

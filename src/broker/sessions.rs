@@ -112,8 +112,12 @@ impl Broker {
         let operator = self.stands(&session).ok_or(BrokerError::IdentityRefused)?;
         let now = self.clock.now();
         if now.millis_since(session.seen_at) >= SEEN_EVERY_MILLIS {
-            session.lapses_at = self.lapse_of(kind, now, session.ends_at);
-            self.store.note_session_seen(session.id, now, session.lapses_at).await?;
+            let lapses_at = self.lapse_of(kind, now, session.ends_at);
+            match self.store.note_session_seen(session.id, now, lapses_at).await {
+                Ok(()) => session.lapses_at = lapses_at,
+                // Reading goes on where nothing can be written; it lapses as it would have.
+                Err(error) => tracing::warn!(%error, "that a session is used could not be noted"),
+            }
         }
         Ok(OperatorCaller {
             operator,
@@ -123,7 +127,7 @@ impl Broker {
     }
 
     /// Whose session it is now, if it stands.
-    fn stands(&self, session: &Session) -> Option<Operator> {
+    pub(super) fn stands(&self, session: &Session) -> Option<Operator> {
         // What was ended after a backup was made must not come back with it.
         let restored = session.opened_at.as_millis() < self.standing.load().control.tokens_from_millis;
         if restored || session.is_over(self.clock.now()) {

@@ -89,7 +89,9 @@ impl Admission {
 fn ends_or_keeps_alive(method: &Method, path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
     method == Method::POST
-        && (path == "/v1/revocations" || matches!(last, "complete" | "cancel" | "heartbeat" | "suspend"))
+        && (matches!(path, "/v1/revocations" | "/v1/sessions/end-all")
+            || (path.starts_with("/v1/sessions/") && last == "end")
+            || matches!(last, "complete" | "cancel" | "heartbeat" | "suspend"))
 }
 
 #[cfg(test)]

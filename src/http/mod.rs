@@ -9,6 +9,7 @@ mod caller;
 mod console;
 mod delegations;
 mod delivery;
+mod device;
 mod frame;
 mod health;
 mod idempotency;
@@ -24,6 +25,7 @@ mod reference;
 mod refusal;
 mod requests;
 mod serve;
+mod sessions;
 mod tasks;
 
 use std::sync::Arc;
@@ -125,6 +127,11 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::events))
         .routes(routes!(insights::approvals))
         .routes(routes!(insights::suggestions))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(sessions::end_all))
+        .routes(routes!(device::authorize))
+        .routes(routes!(device::token))
         .routes(routes!(introspect::introspect))
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))

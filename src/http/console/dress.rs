@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -25,6 +26,14 @@ const MIN_ZIPPED_BYTES: usize = 512;
 /// The one-time word that tells our own scripts and styles from anybody else's.
 #[derive(Debug, Clone)]
 pub(in crate::http) struct Nonce(pub(in crate::http) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Nonce {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let nonce = parts.extensions.get::<Self>().cloned();
+        nonce.ok_or_else(|| Refusal::internal("a page of the console without its frame"))
+    }
+}
 
 /// What scripts, styles and frames may do here (Content Security Policy Level 3, Trusted Types). The one Trusted Types policy is the
 /// one that the vendored `hx-csp` makes.

@@ -3,6 +3,7 @@
 
 mod agents;
 mod assets;
+mod device;
 mod dress;
 mod effect;
 mod events;
@@ -16,6 +17,7 @@ mod request;
 mod request_page;
 pub(in crate::http) mod session;
 mod settings;
+mod sign_in;
 mod stream;
 mod tasks;
 mod text;
@@ -26,14 +28,15 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{get, post};
 
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::HttpState;
+use super::refusal::Refusal;
 use crate::api::openapi::Route;
 
 /// Where people sign in.
-pub(super) const SIGN_IN: &str = "/sign-in";
+const SIGN_IN: &str = "/sign-in";
 /// Where a browser comes back to from the identity provider; registered there.
 pub const SIGN_IN_CALLBACK: &str = "/sign-in/callback";
 
@@ -79,6 +82,11 @@ routes! {
     post "/settings/sessions/end" settings::end_session => "operator";
     post "/settings/sessions/end-all" settings::end_all => "operator";
     get "/stream" stream::read => "operator";
+    get "/sign-in" sign_in::begin => "nobody";
+    get "/sign-in/callback" sign_in::finish => "nobody";
+    post "/sign-out" sign_in::sign_out => "operator";
+    get "/device" device::show => "operator";
+    post "/device" device::answer => "operator";
     get "/static/{file}" assets::read => "nobody";
 }
 
@@ -97,16 +105,14 @@ pub(super) fn route_list() -> impl Iterator<Item = Route> {
     })
 }
 
-/// To another page of ours, or of the identity provider: what was posted is done, and loading again repeats nothing (RFC 9110
+/// To another page of ours, or to the identity provider's: what was posted is done, and loading again repeats nothing (RFC 9110
 /// §15.4.4).
 fn see_other(to: &str) -> Response {
     match HeaderValue::try_from(to) {
-        Ok(to) => (StatusCode::SEE_OTHER, [(header::LOCATION, to), private()]).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(to) => {
+            let private = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            (StatusCode::SEE_OTHER, [(header::LOCATION, to), private]).into_response()
+        }
+        Err(_) => Refusal::internal("a redirect to what is no URL").into_response(),
     }
-}
-
-/// Nobody keeps a copy.
-fn private() -> (HeaderName, HeaderValue) {
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
 }

@@ -119,13 +119,6 @@ struct Problem<'a> {
     id: &'a str,
 }
 
-impl Problem<'_> {
-    #[expect(clippy::unused_self, reason = "templates call methods")]
-    fn asset(&self, name: &str) -> &'static str {
-        assets::path(name)
-    }
-}
-
 pub(super) fn problem_page(refusal: &Refusal, nonce: &Nonce, id: &str) -> Response {
     show(&Problem {
         nonce: &nonce.0,

@@ -14,7 +14,7 @@ use super::super::{HttpState, detached};
 use super::page::{Note, Place, show_as};
 use super::request_page::{RequestPage, TYPED, changed};
 use super::see_other;
-use super::session::{Posted, texts};
+use super::session::Posted;
 use super::visit::Visit;
 use crate::api::{AssertionAsk, Narrow, ProblemKind, QuestionAsk, RequestView, ReviewAsk, VerdictAsk};
 
@@ -41,7 +41,7 @@ pub(super) struct VerdictForm {
     /// Whether scopes could be picked at all.
     picks: Option<String>,
     /// Which scopes are kept, by their text.
-    #[serde(default, deserialize_with = "texts")]
+    #[serde(default)]
     keep: Vec<String>,
 }
 

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use subtle::ConstantTimeEq as _;
 use url::{Url, form_urlencoded};
 
@@ -68,8 +68,8 @@ pub(in crate::http) struct SignedIn {
     pub(in crate::http) csrf: Csrf,
 }
 
-/// A form that one of our own pages sent. A field that comes once is a text, one that comes more often a list of texts;
-/// [`texts`] reads either.
+/// A form that one of our own pages sent. Every field is a text and comes once, but for those whose name ends in `[]`: `scopes[]`
+/// may come as often as it likes, and is the list of texts `scopes`.
 pub(in crate::http) struct Posted<T>(pub(in crate::http) T);
 
 /// Why there is no page.
@@ -177,35 +177,17 @@ impl<T: DeserializeOwned> FromRequest<Arc<HttpState>> for Posted<T> {
             Some([sent]) if csrf.is(sent) => {}
             Some(_) | None => return Err(refused("token").into()),
         }
-        let object = fields.into_iter().map(|(name, mut texts)| {
-            let value = match (texts.len(), texts.pop()) {
-                (1, Some(only)) => Value::String(only),
-                (_, last) => Value::Array(texts.into_iter().chain(last).map(Value::String).collect()),
+        let mut object = Map::new();
+        for (name, mut texts) in fields {
+            let (name, value) = match (name.strip_suffix("[]"), texts.pop()) {
+                (Some(name), last) => (name.to_owned(), texts.into_iter().chain(last).map(Value::String).collect()),
+                (None, Some(only)) if texts.is_empty() => (name, Value::String(only)),
+                (None, _) => return Err(unreadable().into()),
             };
-            (name, value)
-        });
-        let value = serde_json::from_value(Value::Object(object.collect()));
-        value
-            .map(Self)
-            .map_err(|_| Refusal::invalid("The form lacks a field or has one too many; load the page again.").into())
+            object.insert(name, value);
+        }
+        serde_json::from_value(Value::Object(object)).map(Self).map_err(|_| unreadable().into())
     }
-}
-
-/// A field that may come once or several times.
-///
-/// # Errors
-/// When it is neither a text nor a list of texts.
-pub(in crate::http) fn texts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Texts {
-        One(String),
-        Several(Vec<String>),
-    }
-    Ok(match <Texts as serde::Deserialize>::deserialize(deserializer)? {
-        Texts::One(only) => vec![only],
-        Texts::Several(all) => all,
-    })
 }
 
 fn fields(body: &[u8]) -> Result<BTreeMap<String, Vec<String>>, Refusal> {
@@ -217,6 +199,10 @@ fn fields(body: &[u8]) -> Result<BTreeMap<String, Vec<String>>, Refusal> {
         fields.entry(name.into_owned()).or_default().push(value.into_owned());
     }
     Ok(fields)
+}
+
+fn unreadable() -> Refusal {
+    Refusal::invalid("The form lacks a field or has one too many; load the page again.")
 }
 
 fn refused(why: &'static str) -> Refusal {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse as _, Response};
 
 use super::super::HttpState;
 use super::super::refusal::Refusal;
 use super::dress::Nonce;
 use super::page::{Page, Place};
-use super::session::SignedIn;
+use super::session::{NotSignedIn, SignedIn};
 use crate::broker::{Caller, OperatorCaller, Rights};
 
 /// More than this many waiting requests are not counted out on every page.
@@ -24,13 +25,11 @@ pub(super) struct Visit {
 }
 
 impl FromRequestParts<Arc<HttpState>> for Visit {
-    type Rejection = axum::response::Response;
-    async fn from_request_parts(parts: &mut Parts, state: &Arc<HttpState>) -> Result<Self, Self::Rejection> {
-        use axum::response::IntoResponse as _;
+    type Rejection = Response;
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<HttpState>) -> Result<Self, Response> {
         let SignedIn { caller, csrf } =
-            SignedIn::from_request_parts(parts, state).await.map_err(axum::response::IntoResponse::into_response)?;
-        let nonce = parts.extensions.get::<Nonce>().cloned();
-        let nonce = nonce.ok_or_else(|| Refusal::internal("a page of the console without its frame").into_response())?;
+            SignedIn::from_request_parts(parts, state).await.map_err(NotSignedIn::into_response)?;
+        let nonce = Nonce::from_request_parts(parts, state).await.map_err(Refusal::into_response)?;
         let rights = state.broker.rights(&caller);
         Ok(Self { caller, rights, csrf: csrf.to_string(), nonce: nonce.0 })
     }

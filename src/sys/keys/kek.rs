@@ -117,6 +117,17 @@ impl Kek {
         data_encoding::HEXLOWER.encode(&self.check)
     }
 
+    /// Another key made of this one, for one purpose. What strangers can have sealed again and again is sealed with one of its own,
+    /// so that no amount of it uses this key's nonces up.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> Self {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.bytes[..]);
+        let mut bytes = Zeroizing::new([0; KEY_LEN]);
+        let tag = ring::hmac::sign(&key, format!("hallpass derived key v1\0{purpose}").as_bytes());
+        bytes.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        Self::new(bytes)
+    }
+
     fn cipher(&self) -> Result<LessSafeKey, KeyError> {
         UnboundKey::new(&AES_256_GCM, &self.bytes[..])
             .map(LessSafeKey::new)
