@@ -272,7 +272,7 @@ pub(super) fn voters(
         .iter()
         .filter(|approval| approval.verdict == Verdict::Approve && approval.request_digest == digest)
         .filter(|approval| approval.person != agent.owner && Some(&approval.person) != beneficiary.as_ref())
-        .map(|approval| Voter { person: approval.person.clone(), groups: approval.groups.clone() })
+        .map(|approval| Voter { person: approval.person.clone(), groups: approval.groups.clone(), break_glass: false })
         .collect()
 }
 
