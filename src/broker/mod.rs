@@ -8,6 +8,7 @@ mod close_task;
 mod closure;
 mod collect;
 mod control;
+mod count;
 mod decide_request;
 mod deliver;
 mod end_lease;
@@ -15,16 +16,19 @@ mod error;
 mod evaluate;
 mod facts;
 mod govern;
+mod grant_agreed;
 mod idempotency;
 mod inquire;
 mod introspect;
 mod kept;
 mod keys;
 mod limits;
+mod membership;
 mod mint;
 mod mint_outside;
 mod once_more;
 mod open_task;
+mod permit_again;
 mod read;
 mod readiness;
 mod reconcile;
@@ -33,6 +37,7 @@ mod restore;
 mod revocation_lists;
 mod revoke;
 mod sealed;
+mod seals;
 mod signals;
 mod status_lists;
 mod sweep;
@@ -136,6 +141,7 @@ pub struct Inner {
     killed: Mutex<sweep_leases::Killed>,
     suspended: Mutex<sweep::Suspended>,
     bulkheads: bulkhead::Bulkheads,
+    heard: membership::Heard,
     lists: revocation_lists::Lists,
     status_places: StatusPlaces,
     status_lists: status_lists::StatusLists,
@@ -169,6 +175,7 @@ impl Broker {
             lists: revocation_lists::Lists::new(&parts.minters, parts.clock.now()),
             status_places: StatusPlaces::new(Arc::clone(&parts.entropy)),
             status_lists: status_lists::StatusLists::new(&parts.minters),
+            heard: membership::Heard::default(),
             ids: Ids::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             limits: limits::Limits::new(parts.limits, Arc::clone(&parts.clock)),
             clock: parts.clock,
