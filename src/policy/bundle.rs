@@ -140,6 +140,12 @@ impl Bundle {
         self.people.operator(issuer, subject, email, groups)
     }
 
+    /// Whether a person is registered as one who may not act any more.
+    #[must_use]
+    pub fn is_disabled(&self, person: &Person) -> bool {
+        self.people.is_disabled(person)
+    }
+
     /// The registered person an agent names as beneficiary, by name or e-mail address, however it is capitalised.
     #[must_use]
     pub fn person_of_beneficiary(&self, text: &str) -> Option<Person> {
