@@ -25,7 +25,7 @@ pub struct InboxCard {
     pub environments: Vec<String>,
     /// Who must agree.
     pub rule: String,
-    /// How many verdicts there are; how many of them count is said where it is decided.
+    /// How many people have said yes; whether each still counts is said where it is decided.
     pub given: u32,
     /// How many more requests of the same agent wait for the same scopes.
     pub like: u32,

@@ -48,6 +48,10 @@ impl Broker {
                 if self.policy.current().is_disabled(&operator.person) {
                     return Err(self.reject("person_disabled", Some(operator.person.as_str()), address).await);
                 }
+                // Where it cannot be written now the groups that were known before count; who only reads is not kept out by that.
+                if let Err(error) = self.note_stated(&operator, identity.issued_at().unwrap_or(now)).await {
+                    tracing::warn!(person = %operator.person, %error, "what an issuer says of a person could not be noted");
+                }
                 let sign_in =
                     SignIn { at: identity.auth_time(), acr: identity.acr().map(str::to_owned), session: None };
                 Ok(Caller::Operator(OperatorCaller { operator, expires_at: identity.expires_at(), sign_in }))

@@ -1,13 +1,13 @@
-//! The queue as cards: everything that waits for people, in three queries however much it is, and without a plan but where somebody
-//! has said yes already. What a decision rests on is read with the request itself.
+//! The queue as cards: everything that waits for people, in a few queries however much it is, and without a plan. What a decision rests
+//! on, and how many of the verdicts count, is read with the request itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::decide_request::{check_voter, in_one_word};
+use super::places::{Matter, in_one_word, place};
 use super::sentence::{details, environments, impact, risk, sentence};
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::api::InboxCard;
-use crate::domain::{AccessRequest, AgentId, Approval, ApprovalRule, RequestId, Task, TaskId};
+use crate::domain::{AccessRequest, AgentId, ApprovalRule, Person, RequestId, Task, TaskId};
 use crate::policy::{Bundle, OperatorAction};
 
 /// The most cards.
@@ -24,10 +24,11 @@ impl Broker {
         let waiting = self.store.list_waiting_requests(MAX_CARDS).await?;
         let tasks = self.store.list_tasks_of_waiting(MAX_CARDS).await?;
         let tasks: BTreeMap<TaskId, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
-        let mut verdicts: BTreeMap<RequestId, Vec<Approval>> = BTreeMap::new();
+        let mut filled: BTreeMap<RequestId, BTreeSet<Person>> = BTreeMap::new();
         for approval in self.store.list_approvals_of_waiting(MAX_CARDS).await? {
-            verdicts.entry(approval.request).or_default().push(approval);
+            filled.entry(approval.request).or_default().insert(approval.in_place_of.unwrap_or(approval.person));
         }
+        let (own, absent) = (self.groups_heard(&caller.operator), self.absent_for(&caller.operator.person).await?);
         let mut alike: BTreeMap<(&AgentId, String), u32> = BTreeMap::new();
         for request in &waiting {
             let count = alike.entry(like(request)).or_default();
@@ -43,13 +44,15 @@ impl Broker {
                 .or_insert_with(|| self.may(caller, OperatorAction::Decide, Some(&request.agent)).is_ok());
             let mut card = card(&bundle, request, rule);
             card.like = alike.get(&like(request)).map_or(0, |count| count.saturating_sub(1));
-            let verdicts = verdicts.get(&request.id).map(Vec::as_slice).unwrap_or_default();
-            card.given = self.given(&bundle, task, request, verdicts);
+            card.given = filled.get(&request.id).map_or(0, |places| u32::try_from(places.len()).unwrap_or(u32::MAX));
             card.cannot_decide = match bundle.agent(&request.agent) {
-                Some(agent) => match check_voter(caller, &bundle, agent, task, request) {
-                    Ok(()) => (!may).then(|| "not_permitted".to_owned()),
-                    Err(refused) => Some(in_one_word(&refused)),
-                },
+                Some(agent) => {
+                    let matter = Matter { bundle: &bundle, agent, task, request };
+                    match place(&caller.operator, own.clone(), &absent, &[], matter) {
+                        Ok(_) => (!may).then(|| "not_permitted".to_owned()),
+                        Err(refused) => Some(in_one_word(&refused)),
+                    }
+                }
                 None => Some("agent_unknown".to_owned()),
             };
             cards.push(card);

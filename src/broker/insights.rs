@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::api::{ApprovalInsights, ApproverDay, Suggestion, Suggestions};
 use crate::domain::{
-    AgentId, ApprovalRule, EntryName, Outcome, Person, RequestId, Scope, Task, TaskId, Timestamp, Ttl, Verdict,
+    AccessRequest, AgentId, Approval, ApprovalRule, EntryName, Outcome, Person, RequestId, Scope, Task, TaskId,
+    Timestamp, Ttl, Verdict,
 };
 use crate::policy::{Bundle, Exemption, OperatorAction, Question};
 use crate::store::{Decided, Viewing};
@@ -78,7 +79,9 @@ impl Broker {
 }
 
 /// Count a verdict, and how long it took.
-pub(super) fn count_verdict(verdict: Verdict, thought_millis: Option<i64>, waited_millis: i64) {
+pub(super) fn count_verdict(approval: &Approval, request: &AccessRequest) {
+    let (verdict, thought_millis) = (approval.verdict, approval.thought_millis);
+    let waited_millis = approval.at.millis_since(request.asked_at).max(0);
     let hasty = thought_millis.is_some_and(|millis| millis < HASTY_MILLIS);
     let hasty = if hasty { "true" } else { "false" };
     metrics::counter!("hallpass_verdicts_total", "verdict" => verdict.as_str(), "hasty" => hasty).increment(1);

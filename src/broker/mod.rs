@@ -9,6 +9,7 @@ mod closure;
 mod collect;
 mod console;
 mod control;
+mod count;
 mod decide_request;
 mod delegations;
 mod deliver;
@@ -18,6 +19,7 @@ mod error;
 mod evaluate;
 mod facts;
 mod govern;
+mod grant_agreed;
 mod idempotency;
 mod inbox;
 mod inquire;
@@ -26,10 +28,13 @@ mod introspect;
 mod kept;
 mod keys;
 mod limits;
+mod membership;
 mod mint;
 mod mint_outside;
 mod once_more;
 mod open_task;
+mod permit_again;
+mod places;
 mod questions;
 mod read;
 mod readiness;
@@ -41,6 +46,7 @@ mod reviews;
 mod revocation_lists;
 mod revoke;
 mod sealed;
+mod seals;
 mod sentence;
 mod sessions;
 mod sign_in;
@@ -158,6 +164,7 @@ pub struct Inner {
     killed: Mutex<sweep_leases::Killed>,
     suspended: Mutex<sweep::Suspended>,
     bulkheads: bulkhead::Bulkheads,
+    heard: membership::Heard,
     lists: revocation_lists::Lists,
     status_places: StatusPlaces,
     status_lists: status_lists::StatusLists,
@@ -191,6 +198,7 @@ impl Broker {
             lists: revocation_lists::Lists::new(&parts.minters, parts.clock.now()),
             status_places: StatusPlaces::new(Arc::clone(&parts.entropy)),
             status_lists: status_lists::StatusLists::new(&parts.minters),
+            heard: membership::Heard::default(),
             ids: Ids::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             limits: limits::Limits::new(parts.limits, Arc::clone(&parts.clock)),
             clock: parts.clock,

@@ -214,7 +214,7 @@ impl Broker {
             None => ("null".to_owned(), sha256("null")),
         };
         let key = asking.confirmation_key;
-        let digest = request_digest(asking.task, &scopes, ttl, key, plan_digest, decision.bundle)?;
+        let digest = request_digest(asking.task, &scopes, ttl, key, (plan_digest, decision.bundle), &[])?;
         let grant_id = self.ids.grant();
         let state = match &decision.outcome {
             Outcome::Permit(_) => RequestState::Granted { grant: grant_id },

@@ -3,6 +3,8 @@
 
 use super::facts::{Record, about_request};
 use super::idempotency::Once;
+use super::membership::known_among;
+use super::places::Matter;
 use super::{AgentCaller, Broker, BrokerError, OperatorCaller};
 use crate::api::{AnswerAsk, QuestionAsk, QuestionView};
 use crate::domain::{AccessRequest, Actor, EventKind, Message, Question, Task};
@@ -50,7 +52,7 @@ impl Broker {
         let text: Message = ask.text.parse()?;
         self.out_of_quarantine()?;
         let (request, task) = self.request_and_task(request).await?;
-        self.may_decide(caller, &request, &task)?;
+        self.may_decide(caller, &request, &task).await?;
         let asked = self.store.list_questions(request.id).await?;
         let number = u32::try_from(asked.len()).unwrap_or(u32::MAX).saturating_add(1);
         let open = asked.iter().filter(|question| question.is_open()).count();
@@ -185,7 +187,7 @@ impl Broker {
     }
 
     /// Whether the caller may decide this request now.
-    pub(super) fn may_decide(
+    async fn may_decide(
         &self,
         caller: &OperatorCaller,
         request: &AccessRequest,
@@ -194,10 +196,9 @@ impl Broker {
         let bundle = self.policy.current();
         let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;
         self.may(caller, OperatorAction::Decide, Some(&agent.id))?;
-        super::decide_request::check_voter(caller, &bundle, agent, task, request)?;
-        if request.is_due(self.clock.now()) {
-            return Err(BrokerError::AlreadyDecided("lapsed"));
-        }
-        Ok(())
+        let own = known_among(&caller.operator.groups, &self.known(&caller.operator.person).await?);
+        let matter = Matter { bundle: &bundle, agent, task, request };
+        self.place_of(caller, own, matter).await?;
+        if request.is_due(self.clock.now()) { Err(BrokerError::ApprovalExpired) } else { Ok(()) }
     }
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt as _;
 use tokio::sync::OnceCell;
 
-use super::evaluate::{Asking, current_digest, voters};
+use super::evaluate::{Asking, current_digest};
+use super::places::{Absent, Matter};
 use super::reviews::review_view;
 use super::sentence::{details, environments, impact, risk, sentence};
 use super::unusual::{BACK_MILLIS, history, unusual};
@@ -15,7 +16,9 @@ use super::{Broker, BrokerError, OperatorCaller, RequestsAsk};
 use crate::api::{
     Narrow, QuestionView, RequestView, RequestsPage, RevocationView, SiblingView, TermsView, VerdictView,
 };
-use crate::domain::{AccessRequest, AgentId, Approval, ApprovalTerms, Digest, MintPlan, StepUp, Task, Ttl};
+use crate::domain::{
+    AccessRequest, AgentId, Approval, ApprovalTerms, Decision, Digest, Question, Review, StepUp, Task, Ttl, Verdict,
+};
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::{PastRequest, Viewing};
 
@@ -26,6 +29,23 @@ const AT_ONCE: usize = 8;
 
 /// What agents asked for before, read once for each agent of a page.
 type PastOf = BTreeMap<AgentId, OnceCell<Vec<PastRequest>>>;
+
+/// Who looks, and what is read once however many requests they look at.
+struct Looker<'a> {
+    caller: &'a OperatorCaller,
+    absent: Vec<Absent>,
+    past: PastOf,
+}
+
+/// What is on record about one request.
+struct RowsOf {
+    verdicts: Vec<Approval>,
+    decision: Option<Decision>,
+    questions: Vec<Question>,
+    review: Option<Review>,
+    siblings: Vec<SiblingView>,
+    past: Vec<PastRequest>,
+}
 
 impl Broker {
     /// Requests, oldest first.
@@ -42,12 +62,11 @@ impl Broker {
         }
         let rows = self.store.list_requests(ask.state.as_deref(), agent.as_ref(), ask.page.after()?, limit).await?;
         let next_cursor = super::read::next_cursor(&rows, limit, |row| row.id.to_string());
-        let past: PastOf = rows.iter().map(|row| (row.agent.clone(), OnceCell::new())).collect();
-        let past = &past;
+        let looker = &self.looker(caller, &rows).await?;
         let views = futures_util::stream::iter(rows)
             .map(|request| async move {
                 let task = self.store.find_task(request.task).await?.ok_or(BrokerError::NotFound("task"))?;
-                self.request_view(caller, &request, &task, past).await
+                self.request_view(looker, &request, &task).await
             })
             .buffered(AT_ONCE)
             .collect::<Vec<_>>()
@@ -62,8 +81,8 @@ impl Broker {
     pub async fn read_request(&self, caller: &OperatorCaller, request: &str) -> Result<RequestView, BrokerError> {
         let (request, task) = self.request_and_task(request).await?;
         self.may(caller, OperatorAction::Review, Some(&request.agent))?;
-        let past = PastOf::from([(request.agent.clone(), OnceCell::new())]);
-        let view = self.request_view(caller, &request, &task, &past).await?;
+        let looker = self.looker(caller, std::slice::from_ref(&request)).await?;
+        let view = self.request_view(&looker, &request, &task).await?;
         if request.pending().is_some() && view.cannot_decide.is_none() {
             self.note_shown(caller, &request).await;
         }
@@ -82,6 +101,16 @@ impl Broker {
         }
     }
 
+    async fn looker<'a>(
+        &self,
+        caller: &'a OperatorCaller,
+        requests: &[AccessRequest],
+    ) -> Result<Looker<'a>, BrokerError> {
+        let absent = self.absent_for(&caller.operator.person).await?;
+        let past = requests.iter().map(|request| (request.agent.clone(), OnceCell::new())).collect();
+        Ok(Looker { caller, absent, past })
+    }
+
     async fn past_of<'p>(&self, request: &AccessRequest, past: &'p PastOf) -> Result<&'p [PastRequest], BrokerError> {
         let Some(cell) = past.get(&request.agent) else { return Ok(&[]) };
         let since = self.clock.now().plus_millis(-BACK_MILLIS);
@@ -89,37 +118,50 @@ impl Broker {
         Ok(cell.get_or_try_init(read).await?)
     }
 
-    /// Plan and digest as things stand now: a verdict with an older digest is refused, and what is shown is what is bound. Where
-    /// nothing could be minted any more there is none.
-    fn standing_plan(&self, bundle: &Bundle, request: &AccessRequest, task: &Task) -> Option<(MintPlan, Digest)> {
-        let agent = bundle.agent(&request.agent)?;
+    async fn rows_of(&self, request: &AccessRequest, task: &Task, looker: &Looker<'_>) -> Result<RowsOf, BrokerError> {
+        let past = self.past_of(request, &looker.past).await?;
+        let siblings = self.store.list_requests_of_task(task.id).await?;
+        Ok(RowsOf {
+            verdicts: self.store.list_approvals(request.id).await?,
+            decision: self.store.find_decision(request.decision).await?,
+            questions: self.store.list_questions(request.id).await?,
+            review: self.store.find_review(request.id).await?,
+            siblings: siblings.iter().filter(|one| one.id != request.id).map(sibling_view).collect(),
+            past: past.iter().filter(|one| one.id < request.id).cloned().collect(),
+        })
+    }
+
+    /// What stands now: plan, digest, and how many count. Where nothing could be minted any more, what stood then is shown, and
+    /// cannot be decided on.
+    async fn how_it_stands(
+        &self,
+        bundle: &Bundle,
+        request: &AccessRequest,
+        task: &Task,
+        rows: &RowsOf,
+    ) -> Result<(String, Digest, u32), BrokerError> {
+        let then = (request.effect.clone(), request.digest, 0);
+        let Some(agent) = bundle.agent(&request.agent) else { return Ok(then) };
         let confirmation_key = request.confirmation_key.as_deref();
         let asking = Asking { bundle, agent, task, now: self.clock.now(), voters: &[], confirmation_key };
-        current_digest(self, &asking, request).ok()
+        let Ok((plan, digest)) = current_digest(self, &asking, request, &rows.questions) else { return Ok(then) };
+        let given = match rows.verdicts.is_empty() {
+            true => 0,
+            false => self.count_shown(&asking, request, (plan.digest, digest)).await?.voters.len(),
+        };
+        Ok((plan.effect, digest, u32::try_from(given).unwrap_or(u32::MAX)))
     }
 
     async fn request_view(
         &self,
-        caller: &OperatorCaller,
+        looker: &Looker<'_>,
         request: &AccessRequest,
         task: &Task,
-        past: &PastOf,
     ) -> Result<RequestView, BrokerError> {
         let bundle = self.policy.current();
         let agent = bundle.agent(&request.agent);
-        let standing = self.standing_plan(&bundle, request, task);
-        let (effect, digest) = match &standing {
-            Some((plan, digest)) => (plan.effect.as_str(), *digest),
-            // Those of then are shown, and cannot be decided on.
-            None => (request.effect.as_str(), request.digest),
-        };
-        let verdicts = self.store.list_approvals(request.id).await?;
-        let decision = self.store.find_decision(request.decision).await?;
-        let questions = self.store.list_questions(request.id).await?;
-        let review = self.store.find_review(request.id).await?;
-        let siblings = self.store.list_requests_of_task(task.id).await?;
-        let past: Vec<PastRequest> =
-            self.past_of(request, past).await?.iter().filter(|one| one.id < request.id).cloned().collect();
+        let rows = self.rows_of(request, task, looker).await?;
+        let (effect, digest, given) = self.how_it_stands(&bundle, request, task, &rows).await?;
         let scope_details = details(bundle.catalogue(), &request.scopes);
         Ok(RequestView {
             id: request.id.to_string(),
@@ -134,18 +176,18 @@ impl Broker {
             environments: environments(&scope_details),
             scope_details,
             ttl_seconds: request.ttl.as_secs(),
-            effect: serde_json::from_str(effect).unwrap_or(serde_json::Value::Null),
+            effect: serde_json::from_str(&effect).unwrap_or(serde_json::Value::Null),
             revocation: self.revocation_view(request),
-            reasons: reasons(decision.as_ref()),
-            unusual: unusual(request, task, &past),
+            reasons: reasons(rows.decision.as_ref()),
+            unusual: unusual(request, task, &rows.past),
             rule: request.pending().map(|(rule, _)| rule.to_string()),
             terms: terms_view(request.terms()),
-            given: self.given(&bundle, task, request, &verdicts),
-            verdicts: verdicts.iter().map(verdict_view).collect(),
-            questions: questions.iter().map(QuestionView::from).collect(),
-            history: history(request, &past),
-            siblings: siblings.iter().filter(|one| one.id != request.id).map(sibling_view).collect(),
-            review: review.as_ref().map(review_view),
+            given,
+            verdicts: rows.verdicts.iter().map(|verdict| verdict_view(verdict, digest)).collect(),
+            questions: rows.questions.iter().map(QuestionView::from).collect(),
+            history: history(request, &rows.past),
+            siblings: rows.siblings,
+            review: rows.review.as_ref().map(review_view),
             asserted_purpose: task.purpose.as_str().to_owned(),
             asserted_message: task.message.as_ref().map(|message| message.as_str().to_owned()),
             asserted_beneficiary: task.beneficiary.clone(),
@@ -156,17 +198,13 @@ impl Broker {
             asked_at: request.asked_at,
             lapses_at: request.pending().map(|(_, lapses_at)| lapses_at),
             cannot_decide: match agent {
-                Some(agent) => self.cannot_decide(caller, &bundle, agent, task, request),
+                Some(agent) => {
+                    let matter = Matter { bundle: &bundle, agent, task, request };
+                    self.cannot_decide(looker.caller, &looker.absent, matter)
+                }
                 None => Some("agent_unknown".to_owned()),
             },
         })
-    }
-
-    /// How many people's yes counts as things stand.
-    pub(super) fn given(&self, bundle: &Bundle, task: &Task, request: &AccessRequest, verdicts: &[Approval]) -> u32 {
-        let Some(agent) = bundle.agent(&request.agent).filter(|_| !verdicts.is_empty()) else { return 0 };
-        let Some((_, digest)) = self.standing_plan(bundle, request, task) else { return 0 };
-        u32::try_from(voters(bundle, agent, task, digest, verdicts).len()).unwrap_or(u32::MAX)
     }
 
     /// How surely what would be minted can be ended; unknown where its backend is not configured any more.
@@ -188,7 +226,7 @@ fn terms_view(terms: Option<&ApprovalTerms>) -> TermsView {
     }
 }
 
-fn verdict_view(approval: &Approval) -> VerdictView {
+fn verdict_view(approval: &Approval, digest: Digest) -> VerdictView {
     VerdictView {
         id: approval.id.to_string(),
         person: approval.person.to_string(),
@@ -201,6 +239,7 @@ fn verdict_view(approval: &Approval) -> VerdictView {
         passkey: approval.proof.is_some(),
         reason: approval.reason.clone(),
         thought_millis: approval.thought_millis,
+        sent_back: approval.verdict != Verdict::Deny && approval.request_digest != digest,
         at: approval.at,
     }
 }

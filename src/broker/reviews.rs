@@ -1,15 +1,19 @@
 //! The look back at what one person let pass alone in an emergency. It is for somebody else who may decide such a request, within a
 //! day; an objection ends what lives of the grant, and a review that nobody makes in time raises an alarm.
 
+use super::count::is_own_request;
 use super::end_lease::{Revocation, Telling};
 use super::facts::Record;
 use super::idempotency::Once;
 use super::sweep::SweepReport;
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::api::{ReviewAsk, ReviewItem, ReviewView, Reviews};
-use crate::domain::{Actor, EndCause, EventKind, Finding, Message, RequestState, Review, Subjects, Task, Timestamp};
+use crate::domain::{
+    AccessRequest, Actor, ApprovalTerms, EndCause, EventKind, Finding, Message, Person, RequestState, Review, Subjects,
+    Task, Timestamp,
+};
 use crate::policy::OperatorAction;
-use crate::store::StoreError;
+use crate::store::{StoreError, Tx};
 
 /// The most reviews that are listed, or looked at in one run.
 const MAX_REVIEWS: u32 = 1000;
@@ -34,6 +38,27 @@ fn about(review: &Review) -> Subjects {
 }
 
 impl Broker {
+    /// One person lets a request pass alone: somebody else must review it within a day. Put into the commit of the grant.
+    pub(super) fn put_review(&self, request: &AccessRequest, breaker: &Person, tx: &mut Tx, record: &mut Record<'_>) {
+        let Some((rule, _)) = request.pending() else { return };
+        let now = record.now();
+        let review = Review {
+            request: request.id,
+            task: request.task,
+            agent: request.agent.clone(),
+            rule: rule.clone(),
+            breaker: breaker.clone(),
+            broken_at: now,
+            due_at: now.plus_millis(Review::WITHIN_MILLIS),
+            found: None,
+            overdue_at: None,
+        };
+        record.note(EventKind::GlassBroken, about(&review), [("person", breaker.as_str().into())]);
+        let due = [("by", review.due_at.to_string().into()), ("rule", review.rule.to_string().into())];
+        record.note(EventKind::ReviewDue, about(&review), due);
+        tx.insert_review(&review);
+    }
+
     /// Reviews: those that are due, or all.
     ///
     /// # Errors
@@ -119,12 +144,7 @@ impl Broker {
         }
     }
 
-    async fn end_what_lives(
-        &self,
-        review: &Review,
-        person: &crate::domain::Person,
-        note: &str,
-    ) -> Result<(), BrokerError> {
+    async fn end_what_lives(&self, review: &Review, person: &Person, note: &str) -> Result<(), BrokerError> {
         let request = self.store.find_request(review.request).await?.ok_or(BrokerError::NotFound("request"))?;
         let RequestState::Granted { grant } = request.state else { return Ok(()) };
         let Some(grant) = self.store.find_grant(grant).await? else { return Ok(()) };
@@ -155,11 +175,13 @@ impl Broker {
         let agent = bundle.agent(&review.agent).ok_or(BrokerError::NotFound("request"))?;
         self.may(caller, OperatorAction::Decide, Some(&agent.id))?;
         let person = &caller.operator;
-        if person.person == review.breaker || super::evaluate::is_own_request(&bundle, agent, task, person) {
+        // Neither who let it pass nor who is concerned looks back at it, whatever policy says of a yes.
+        let is_own = is_own_request(&bundle, agent, task, &ApprovalTerms::default(), person);
+        if person.person == review.breaker || is_own {
             return Err(BrokerError::OwnRequest);
         }
-        let groups = review.rule.groups();
-        if groups.iter().any(|group| person.groups.iter().any(|own| own == group)) {
+        let (groups, own) = (review.rule.groups(), self.groups_heard(person));
+        if groups.iter().any(|group| own.iter().any(|own| own == group)) {
             return Ok(());
         }
         let groups = groups.into_iter().map(str::to_owned).collect();
@@ -199,6 +221,17 @@ impl Broker {
     }
 }
 
+/// Tell whoever looks at logs and metrics that one person let a request pass alone.
+pub(super) fn raise_alarm(request: &AccessRequest, breaker: &Person) {
+    metrics::counter!("hallpass_glass_broken_total").increment(1);
+    tracing::error!(
+        request.id = %request.id,
+        agent.id = %request.agent,
+        person = %breaker,
+        "one person let a request pass alone, in an emergency; somebody else must review it within a day"
+    );
+}
+
 fn is_overdue(review: &Review, now: Timestamp) -> bool {
     review.found.is_none() && review.due_at <= now
 }
@@ -207,6 +240,6 @@ fn in_one_word(refused: &BrokerError) -> String {
     match refused {
         BrokerError::AlreadyDone(_) => "already_done".to_owned(),
         BrokerError::Forbidden(_) => "not_permitted".to_owned(),
-        refused => super::decide_request::in_one_word(refused),
+        refused => super::places::in_one_word(refused),
     }
 }

@@ -46,12 +46,13 @@ impl Exit {
             | P::TtlTooLong
             | P::PurposeInvalid
             | P::PurposeForbiddenCharacters => Self::Usage,
-            P::InvalidToken | P::IssuerUnavailable => Self::Unauthenticated,
-            P::TaskClosed => Self::Ended,
+            P::InvalidToken | P::IssuerUnavailable | P::StepUpRequired => Self::Unauthenticated,
+            P::TaskClosed | P::ApprovalExpired | P::ApprovalUsed => Self::Ended,
             P::BackendUnavailable | P::BackendRejected | P::TargetChanged => Self::Backend,
             P::PolicyChanged
             | P::PolicyInvalid
             | P::ApprovalMismatch
+            | P::ApprovalStale
             | P::AlreadyDecided
             | P::TooManyPending
             | P::TooManyQuestions

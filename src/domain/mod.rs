@@ -26,6 +26,7 @@ mod shared_issuers;
 mod task;
 mod text;
 mod time;
+mod unpermitted;
 pub(crate) mod word;
 
 pub use access_request::{AccessRequest, AccessRequestRecord, RequestState};
@@ -55,6 +56,7 @@ pub use shared_issuers::required_pins;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};
 pub use text::{Message, Purpose, TextError, forbidden_characters};
 pub use time::{Timestamp, Ttl, TtlError};
+pub use unpermitted::Unpermitted;
 pub(crate) use word::words;
 pub use word::{EndCause, UnknownWord};
 

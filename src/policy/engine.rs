@@ -199,13 +199,13 @@ impl Engine {
                 errors: vec![error.to_string()],
             });
         }
-        if rule.is_satisfied_by(voters) {
+        let terms = waited.keys().filter_map(|id| self.policies.info(id)).map(|info| info.of_approval.clone());
+        let of_approval = terms.reduce(ApprovalTerms::meet).unwrap_or_default();
+        if let Some(max_ttl) = agreed(&rule, &of_approval, voters, max_ttl) {
             let outcome = Outcome::Permit(Terms::of(max_ttl));
             let satisfied = waited.keys().map(ToString::to_string).collect();
             return Ok(Judged { outcome, determining: permits(), satisfied });
         }
-        let terms = waited.keys().filter_map(|id| self.policies.info(id)).map(|info| info.of_approval.clone());
-        let of_approval = terms.reduce(ApprovalTerms::meet).unwrap_or_default();
         let outcome = Outcome::RequireApproval(Terms { max_ttl, approval: Some(rule), of_approval });
         Ok(Judged { outcome, determining: self.policies.references(waited.keys()), satisfied: Vec::new() })
     }
@@ -266,6 +266,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// The longest life to which people have agreed, if enough of them have: together as the rule asks, or one alone in an emergency,
+/// where each policy that waits allows that.
+fn agreed(rule: &ApprovalRule, terms: &ApprovalTerms, voters: &[Voter], max_ttl: Ttl) -> Option<Ttl> {
+    let (alone, together): (Vec<Voter>, Vec<Voter>) = voters.iter().cloned().partition(|voter| voter.break_glass);
+    if rule.is_satisfied_by(&together) {
+        return Some(max_ttl);
+    }
+    let glass = terms.break_glass.as_ref()?;
+    alone.iter().any(|voter| glass.rule.is_satisfied_by_one(voter)).then(|| max_ttl.min(glass.max_ttl))
 }
 
 impl Judged {

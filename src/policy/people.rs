@@ -20,6 +20,7 @@ pub(super) struct PersonRow {
     email: Option<Spanned<String>>,
     #[serde(default)]
     identities: Vec<Spanned<IdentityRow>>,
+    /// Whether the person may not act any more.
     #[serde(default)]
     disabled: bool,
 }
@@ -79,7 +80,7 @@ impl People {
         self.names.contains_key(name)
     }
 
-    /// Whether this person is registered as one who is not let in any more.
+    /// Whether a person may not act any more.
     pub(super) fn is_disabled(&self, person: &Person) -> bool {
         self.disabled.contains(person)
     }

@@ -2,7 +2,7 @@
 
 use sqlx::any::AnyRow;
 
-use super::codec::{Reader, grouped};
+use super::codec::{Columns, Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx, page};
 use crate::domain::{Approval, Digest, Person, RequestId};
@@ -23,19 +23,48 @@ pub(super) const INSERT: Statement = Statement {
     ),
 };
 
+pub(super) const REPLACE: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Each,
+    sql: grouped!(
+        "-- approvals.replace
+        UPDATE approval SET id = v.value->>3, person_groups = v.value->>4, verdict = v.value->>5,
+            request_digest = v.value->>6, reason = v.value->>7, at = CAST(v.value->>8 AS BIGINT),
+            in_place_of = v.value->>9, narrow = v.value->>10, bundle = v.value->>11, plan = v.value->>12,
+            proof = v.value->>13, thought_millis = CAST(v.value->>14 AS BIGINT), seal = v.value->>15
+        FROM ",
+        " WHERE approval.request_id = v.value->>0 AND approval.person = v.value->>1 AND approval.id = v.value->>2"
+    ),
+};
+
+/// The columns of a verdict from its id on.
+fn said(row: &mut Columns<'_>, approval: &Approval) {
+    row.show(approval.id).json(&approval.groups);
+    row.text(approval.verdict.as_str()).show(approval.request_digest).maybe_text(approval.reason.as_deref());
+    row.time(approval.at).maybe_text(approval.in_place_of.as_ref().map(Person::as_str));
+    match &approval.narrow {
+        Some(narrow) => row.json(narrow),
+        None => row.null(),
+    };
+    row.maybe_show(approval.bundle).maybe_show(approval.plan).maybe_text(approval.proof.as_deref());
+    row.maybe_int(approval.thought_millis).maybe_text(approval.seal.as_deref());
+}
+
 impl Tx {
+    /// Put a person's verdict in the place of an earlier one of theirs on the same request, which was about something else than is
+    /// shown by now; if that is still there.
+    pub fn replace_approval(&mut self, before: &Approval, after: &Approval) {
+        self.list.push(Change::ApprovalReplace, |row| {
+            row.show(before.request).text(before.person.as_str()).show(before.id);
+            said(row, after);
+        });
+    }
+
     /// Add a verdict; a second one of the same person on the same request conflicts.
     pub fn insert_approval(&mut self, approval: &Approval) {
         self.list.push(Change::ApprovalInsert, |row| {
-            row.show(approval.request).text(approval.person.as_str()).show(approval.id).json(&approval.groups);
-            row.text(approval.verdict.as_str()).show(approval.request_digest).maybe_text(approval.reason.as_deref());
-            row.time(approval.at).maybe_text(approval.in_place_of.as_ref().map(Person::as_str));
-            match &approval.narrow {
-                Some(narrow) => row.json(narrow),
-                None => row.null(),
-            };
-            row.maybe_show(approval.bundle).maybe_show(approval.plan).maybe_text(approval.proof.as_deref());
-            row.maybe_int(approval.thought_millis).maybe_text(approval.seal.as_deref());
+            row.show(approval.request).text(approval.person.as_str());
+            said(row, approval);
         });
     }
 }

@@ -72,6 +72,7 @@ changes! {
     QuestionInsert => questions::INSERT,
     QuestionAnswer => questions::ANSWER,
     TaskUpdate => tasks::UPDATE,
+    ApprovalReplace => approvals::REPLACE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
     PersonUpdate => people_known::UPDATE,

@@ -59,6 +59,14 @@ words! {
         DelegationGiven = "delegation.given",
         /// That ended before its time.
         DelegationEnded = "delegation.ended",
+        /// A person's verdict was not taken.
+        ApprovalRefused = "approval.refused",
+        /// An issuer says something else of a person than before.
+        PersonChanged = "person.changed",
+        /// A stored record does not fit its seal: somebody changed it behind our back.
+        IntegrityViolated = "integrity.violated",
+        /// A credential was refused, because what was approved is not what would be minted.
+        CredentialRefused = "credential.refused",
         /// A credential is about to be minted.
         CredentialMinting = "credential.minting",
         /// A credential was minted.
