@@ -24,6 +24,7 @@ pub const SIGN_IN_CALLBACK: &str = "/sign-in/callback";
 /// The pages' routes.
 pub(super) fn routes() -> Router<Arc<HttpState>> {
     Router::new()
+        .route("/", get(sign_in::home))
         .route(SIGN_IN, get(sign_in::begin))
         .route(SIGN_IN_CALLBACK, get(sign_in::finish))
         .route("/sign-out", post(sign_in::sign_out))

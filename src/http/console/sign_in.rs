@@ -55,6 +55,19 @@ struct SignInPage<'a> {
     callback: &'a str,
 }
 
+/// Who is signed in.
+#[derive(Template)]
+#[template(path = "console/home.html")]
+struct HomePage<'a> {
+    person: &'a str,
+    csrf: &'a str,
+}
+
+/// `GET /`.
+pub(super) async fn home(SignedIn { caller, csrf }: SignedIn) -> Response {
+    page(StatusCode::OK, &HomePage { person: caller.operator.person.as_str(), csrf: csrf.as_str() })
+}
+
 /// `GET /sign-in`: to the identity provider.
 pub(super) async fn begin(State(state): State<Arc<HttpState>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();

@@ -13,3 +13,4 @@ mod history;
 mod migrations;
 mod over;
 mod server_faults;
+mod sessions;
