@@ -17,15 +17,18 @@ mod insights;
 mod inspect;
 mod keys;
 mod lease;
+mod login;
 mod migrate;
 mod output;
 mod policy;
 mod reconcile;
 mod refusal;
 mod revoke;
+mod saved;
 mod scope;
 mod serve;
 mod session;
+mod sessions;
 mod task;
 mod text;
 mod whoami;
@@ -116,6 +119,15 @@ enum Command {
     },
     /// Who the server thinks you are
     Whoami,
+    /// Sign in with your browser; commands that call the server use the session from then on
+    Login(login::LoginArgs),
+    /// End the session that `login` began
+    Logout,
+    /// Who is signed in where
+    Session {
+        #[command(subcommand)]
+        command: sessions::SessionCommand,
+    },
     /// Requests that wait for a person
     Inbox {
         #[command(subcommand)]
@@ -209,6 +221,9 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Task { command } => task::run(command, &session).await,
         Command::Scope { command } => scope::run(&command, &session).await,
         Command::Whoami => whoami::run(&session).await,
+        Command::Login(args) => login::login(&args, &session).await,
+        Command::Logout => login::logout(&session).await,
+        Command::Session { command } => sessions::run(command, &session).await,
         Command::Inbox { command } => inbox::run(command, &session).await,
         Command::Delegation { command } => delegation::run(command, &session).await,
         Command::Insights { command } => insights::run(command, &session).await,

@@ -14,3 +14,4 @@ mod history;
 mod migrations;
 mod over;
 mod server_faults;
+mod sessions;
