@@ -63,7 +63,7 @@ fn list(store: &Store, ids: &Ids, now: Timestamp, agent: &AgentId) -> (hallpass:
     .unwrap();
     let decision = Decision {
         id: request.decision,
-        outcome: Outcome::Permit(Terms { max_ttl: ttl(900), approval: None }),
+        outcome: Outcome::Permit(Terms::of(ttl(900))),
         determining: vec![PolicyRef { id: "readers".to_owned(), reason: "readers may read".to_owned() }],
         bundle: digest,
         input: format!("{{\"context\":{{\"{}\":\"{}\"}}}}", "k".repeat(180), "\\\"v\\\"".repeat(160)),
@@ -80,6 +80,7 @@ fn list(store: &Store, ids: &Ids, now: Timestamp, agent: &AgentId) -> (hallpass:
         ttl: ttl(900),
         given_at: now,
         until: now.plus(ttl(3600)),
+        approved: None,
         state: GrantState::Live,
     })
     .unwrap();

@@ -151,6 +151,9 @@ pub struct VerdictView {
     /// How long the person had it before them, in milliseconds, if they were shown it by us.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thought_millis: Option<i64>,
+    /// Whether something has changed since, so that it counts no more and must be given anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent_back: bool,
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,

@@ -5,7 +5,9 @@ pub mod approval;
 pub mod lease;
 pub mod openapi;
 pub mod operator;
+pub mod people;
 pub mod problem;
+pub mod session;
 pub mod task;
 
 pub use approval::{
@@ -17,7 +19,12 @@ pub use operator::{
     AgentView, AgentsPage, DecisionView, EventView, EventsPage, Introspection, LeasesPage, RequestsPage, ScopeView,
     ScopesAnswer, SimulateAnswer, SimulateAsk, SimulatedScope, SuspendAsk, Whoami,
 };
+pub use people::{
+    AnswerAsk, ApprovalInsights, ApproverDay, DelegationAsk, DelegationView, Delegations, InboxCard, QuestionAsk,
+    ReviewAsk, ReviewItem, Reviews, Suggestion, Suggestions,
+};
 pub use problem::{Problem, ProblemKind};
+pub use session::{DeviceAnswer, EndSessionsAnswer, EndSessionsAsk, SessionView, SessionsPage, TokenAnswer};
 pub use task::{
     AgentAction, ApprovalView, AskScope, CollectAsk, Credential, MoreAccessAsk, RequestSummary, RevocationView,
     TaskAnswer, TaskAsk,

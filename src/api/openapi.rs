@@ -49,6 +49,7 @@ const SCHEMES: &[(&str, &str)] =
         (name = "leases", description = "What is live, and how to end it"),
         (name = "policy", description = "What may be asked for, and why something was decided"),
         (name = "agents", description = "The inventory"),
+        (name = "sessions", description = "Who is signed in, and how a command line signs in"),
         (name = "audit", description = "What happened"),
         (name = "resource servers", description = "For those who are shown credentials"),
         (name = "health", description = "For those who run the broker"),

@@ -113,8 +113,18 @@ problems! {
     PolicyInvalid = "policy-invalid", 422, Stop, "The policy bundle is not valid";
     /// The caller may not do this.
     Forbidden = "forbidden", 403, Stop, "You may not do this";
-    /// The verdict is about something else than what would be minted now.
-    ApprovalMismatch = "approval-mismatch", 409, RetryLater, "The request is not what you were shown";
+    /// A form that no page of the caller's session sent.
+    CsrfFailed = "csrf-failed", 403, Stop, "The form did not come from a page of this session";
+    /// The verdict carries another request's digest.
+    ApprovalMismatch = "approval-mismatch", 409, Stop, "This approval is for another request";
+    /// The request is not what was shown or approved any more.
+    ApprovalStale = "approval-stale", 409, AskHuman, "The request is not what was shown or approved any more";
+    /// The time to decide it, or to mint on what was decided, has passed.
+    ApprovalExpired = "approval-expired", 410, AskHuman, "The time for this approval has passed";
+    /// What was approved was minted as often as it may be.
+    ApprovalUsed = "approval-used", 409, AskHuman, "The approval is used up";
+    /// Policy wants to be surer who says yes.
+    StepUpRequired = "step-up-required", 401, AskHuman, "Policy wants to be surer who you are";
     /// The request waits no more.
     AlreadyDecided = "already-decided", 409, Stop, "The request is already decided";
     /// One's own request.
@@ -123,6 +133,10 @@ problems! {
     NotAnApprover = "not-an-approver", 403, AskHuman, "You are not among those who may decide this request";
     /// Too many requests wait.
     TooManyPending = "too-many-pending", 429, Wait, "Too many of this agent's requests wait for a person";
+    /// Too many questions about one request.
+    TooManyQuestions = "too-many-questions", 429, Wait, "Too many questions about one request";
+    /// It was done before.
+    AlreadyDone = "already-done", 409, Stop, "This was done already";
     /// Too many leases live.
     TooManyLeases = "too-many-leases", 429, RetryLater, "This agent holds too many credentials";
     /// The key was used for another request.

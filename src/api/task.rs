@@ -9,6 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::QuestionView;
 use crate::domain::Timestamp;
 
 crate::domain::words! {
@@ -18,6 +19,8 @@ crate::domain::words! {
         Proceed = "proceed",
         /// Wait for a person, then ask again.
         Wait = "wait",
+        /// Answer what a person asks, then wait.
+        Answer = "answer",
         /// Ask for less: fewer scopes or a shorter life.
         Narrow = "narrow",
         /// Ask the person you work for.
@@ -191,6 +194,9 @@ pub struct RequestSummary {
     /// Why it was denied: one word and the reasons of the policies that determined it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<DenialView>,
+    /// What people who may decide it ask the agent, oldest first, with its answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<QuestionView>,
 }
 
 /// Why a request was denied.

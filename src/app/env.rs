@@ -21,6 +21,10 @@ pub const TASK: &str = "HALLPASS_TASK";
 pub const KUBERNETES_EXEC_INFO: &str = "KUBERNETES_EXEC_INFO";
 /// A file of CA certificates to trust instead of the machine's.
 pub const CA_FILE: &str = "HALLPASS_CA_FILE";
+/// The folder of a person's configuration, where `hallpass login` keeps sessions.
+pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
+/// Read as a fallback for [`XDG_CONFIG_HOME`]: `.config` below it.
+pub const HOME: &str = "HOME";
 /// Read as a fallback for [`LOG`].
 pub const RUST_LOG: &str = "RUST_LOG";
 /// Set to anything: no colour.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use super::config::{Config, SecretRef};
 use crate::broker::{Broker, LimitSettings, Parts, ResourceServer};
 use crate::domain::{Digest, Ttl};
-use crate::identity::Verifiers;
+use crate::identity::{Provider, Verifiers};
 use crate::minter::{MinterDeps, Minters, SandboxBackend};
 use crate::policy::{Bundle, PolicyEngine};
 use crate::store::{Hints, Store, StoreSettings};
@@ -73,6 +73,13 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let hints = store.hints();
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
+    let provider = match config.sign_in.clone() {
+        Some(settings) => {
+            let back = format!("{public_url}{}", crate::http::SIGN_IN_CALLBACK);
+            Some(Provider::new(settings, &config.issuers, &back, &http).context("[sign_in]")?)
+        }
+        None => None,
+    };
     let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
     let keyring = Arc::new(KeyRing::new(Vec::new()));
     let deployment = store.lineage().await.context("reading whose database it is")?.deployment;
@@ -104,6 +111,8 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
         store,
         policy: PolicyEngine::new(bundle),
         verifiers,
+        provider,
+        dev: config.dev,
         minters,
         keyring,
         kek: kek(&config.keys.kek)?,

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::facts::Record;
-use super::{AgentCaller, Broker, BrokerError, Caller, OperatorCaller, ResourceServer};
-use crate::domain::{Actor, AgentId, EventKind, Subjects};
+use super::sessions::CLI_PREFIX;
+use super::{AgentCaller, Broker, BrokerError, Caller, OperatorCaller, ResourceServer, SignIn};
+use crate::domain::{Actor, AgentId, EventKind, SessionKind, Subjects};
 use crate::identity::{Audience, IdentityError, PresentedToken, VerifiedIdentity};
 use crate::policy::Recognition;
 use crate::store::StoreError;
@@ -17,6 +18,13 @@ impl Broker {
     /// # Errors
     /// `IdentityRefused`, `IssuerUnavailable`, `BindingRefused`, `AgentSuspended`, or what the store says.
     pub async fn authenticate(&self, bearer: &str, address: &str) -> Result<Caller, BrokerError> {
+        if bearer.starts_with(CLI_PREFIX) {
+            return match self.caller_by_secret(bearer, SessionKind::Cli).await {
+                Ok(caller) => Ok(Caller::Operator(caller)),
+                Err(BrokerError::IdentityRefused) => Err(self.reject("session_over", None, address).await),
+                Err(error) => Err(error),
+            };
+        }
         let now = self.clock.now();
         let presented = match PresentedToken::parse(bearer) {
             Ok(presented) => presented,
@@ -37,11 +45,16 @@ impl Broker {
                     identity.email(),
                     identity.groups(),
                 );
-                Ok(Caller::Operator(OperatorCaller {
-                    operator,
-                    expires_at: identity.expires_at(),
-                    sign_in: super::SignIn::default(),
-                }))
+                if self.policy.current().is_disabled(&operator.person) {
+                    return Err(self.reject("person_disabled", Some(operator.person.as_str()), address).await);
+                }
+                // Where it cannot be written now the groups that were known before count; who only reads is not kept out by that.
+                if let Err(error) = self.note_stated(&operator, identity.issued_at().unwrap_or(now)).await {
+                    tracing::warn!(person = %operator.person, %error, "what an issuer says of a person could not be noted");
+                }
+                let sign_in =
+                    SignIn { at: identity.auth_time(), acr: identity.acr().map(str::to_owned), session: None };
+                Ok(Caller::Operator(OperatorCaller { operator, expires_at: identity.expires_at(), sign_in }))
             }
         }
     }
@@ -106,7 +119,7 @@ impl Broker {
     }
 
     /// Record a refusal and give the one answer strangers get.
-    async fn reject(&self, why: &str, who: Option<&str>, address: &str) -> BrokerError {
+    pub(super) async fn reject(&self, why: &str, who: Option<&str>, address: &str) -> BrokerError {
         self.note_rejection(why, who, None, address).await;
         BrokerError::IdentityRefused
     }

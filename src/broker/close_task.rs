@@ -170,6 +170,6 @@ impl Broker {
 }
 
 /// Somebody else ended it, or something of it, first.
-fn changed_in_between(error: StoreError) -> BrokerError {
+pub(super) fn changed_in_between(error: StoreError) -> BrokerError {
     if matches!(error, StoreError::Conflict { .. }) { BrokerError::Changed } else { error.into() }
 }

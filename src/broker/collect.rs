@@ -1,21 +1,21 @@
 //! Collecting: mint what has been granted since. Policy is asked again and the plan made again before anything is minted; what
 //! differs from what was decided is not minted.
 
-use std::collections::BTreeSet;
-
 use super::ask::delivery_key;
 use super::end_lease::{Revocation, Telling};
-use super::evaluate::{Asking, current_digest, is_no_more, voters};
-use super::facts::Record;
+use super::evaluate::{Asking, pairs};
+use super::facts::{Record, about_grant};
 use super::idempotency::{Attempt, Once, subject};
 use super::mint::Begun;
 use super::mint_outside::Ground;
 use super::open_task::{note_decision, refuse_or_tell};
+use super::permit_again::{Again, Permitted};
 use super::{AgentCaller, Broker, BrokerError};
 use crate::api::{CollectAsk, TaskAnswer};
-use crate::domain::{AccessRequest, Actor, Agent, Decision, EndCause, Grant, Outcome, Task, Timestamp};
+use crate::domain::{
+    Actor, Agent, Decision, EndCause, EventKind, Grant, GrantState, Lease, LeaseState, Task, Timestamp, Unpermitted,
+};
 use crate::policy::Bundle;
-use crate::store::LeaseFilter;
 use crate::sys::DeliveryKey;
 
 impl Broker {
@@ -45,40 +45,43 @@ impl Broker {
         let (bundle, control) = self.standing()?;
         let agent = self.standing_agent(&bundle, &caller.agent)?;
         let task = self.open_task_of(caller, task).await?;
-        self.grant_what_is_agreed(&bundle, agent, &task).await?;
+        self.grant_what_is_agreed(&bundle, &control, agent, &task).await?;
         let now = self.clock.now();
-        let held = self.grants_held(&task, now).await?;
+        let leases = self.store.list_leases_of_task(task.id).await?;
+        let held = |grant: &Grant| leases.iter().any(|lease| lease.grant == grant.id && is_held(lease, now));
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
         let mut tx = self.store.begin("credential.collect");
         let mut begun: Vec<(Grant, Begun)> = Vec::new();
         let mut refused = Vec::new();
+        let mut holds = false;
         for grant in self.store.list_grants_of_task(task.id).await? {
-            if !grant.is_live(now) || held.contains(&grant.id) {
+            if held(&grant) {
+                holds = true;
                 continue;
             }
-            match self.begin_collect(&bundle, agent, &task, &grant, (now, seal_to), &mut record).await {
-                Ok(Some((one, decision))) => {
+            if let Some(why) = why_spent(&grant, &leases, now) {
+                refused.push((grant, why));
+                continue;
+            }
+            if !grant.is_live(now) {
+                continue;
+            }
+            match self.begin_collect(&bundle, agent, &task, &grant, (now, seal_to), &mut record).await? {
+                Ok((one, decision)) => {
                     tx.insert_decision(&decision, Some(grant.request), Some(task.id), &agent.id);
                     begun.push((grant, one));
                 }
-                Ok(None) => refused.push(grant),
-                Err(error) if is_no_more(&error) => refused.push(grant),
-                Err(error) => return Err(error),
+                Err(why) => refused.push((grant, why)),
             }
         }
-        let why = Revocation {
-            reason: Some("policy or plan differs now"),
-            ..Revocation::by_broker(EndCause::PolicyChanged, Telling::AtOnce)
-        };
-        for grant in refused {
-            self.end_grant(grant, &why).await?;
-        }
+        let refusal = self.end_refused(refused).await?;
         if begun.is_empty() {
             // Nothing is made under the key now, so it is not used up; what was made under it before is answered again.
-            return Ok(match self.find_used(once).await? {
-                Some(_) => self.replay(once).await,
-                None => self.answer_stored(&task).await,
-            });
+            return match (self.find_used(once).await?, refusal) {
+                (Some(_), _) => Ok(self.replay(once).await),
+                (None, Some(why)) if !holds && !self.waits(&task).await? => Err(BrokerError::Unpermitted(why)),
+                (None, _) => Ok(self.answer_stored(&task).await),
+            };
         }
         let sealed = begun.iter().filter(|_| seal_to.is_some()).map(|(_, one)| one.lease());
         once.record(&mut tx, || subject(&task, &[], sealed), now);
@@ -89,6 +92,9 @@ impl Broker {
             tx.check_grant(grant);
             one.insert(&mut tx)?;
             tx.check_alone(one.lease());
+            if let Some(approved) = &grant.approved {
+                tx.check_uses(one.lease(), approved.uses);
+            }
         }
         let first = begun.first().map(|(_, one)| one.lease().id);
         crate::sys::killpoint!(MintBeforeIntent);
@@ -112,33 +118,45 @@ impl Broker {
         Ok(answer)
     }
 
-    /// The grants of a task that have a credential which works or is being minted.
-    async fn grants_held(&self, task: &Task, now: Timestamp) -> Result<BTreeSet<crate::domain::GrantId>, BrokerError> {
-        let filter = LeaseFilter { task: Some(task.id), live: Some(true), ..LeaseFilter::default() };
-        let leases = self.store.list_leases(&filter, None, 200).await?;
-        Ok(leases.iter().filter(|lease| now < lease.ends_at).map(|lease| lease.grant).collect())
+    /// End grants on which nothing is minted any more; the gravest reason of those that rested on somebody's yes.
+    async fn end_refused(&self, refused: Vec<(Grant, Unpermitted)>) -> Result<Option<Unpermitted>, BrokerError> {
+        let mut gravest = None;
+        for (grant, why) in refused {
+            let approved = grant.approved.is_some();
+            if approved {
+                gravest = Some(gravest.map_or(why, |other: Unpermitted| other.min(why)));
+            }
+            if !matches!(grant.state, GrantState::Live) {
+                continue;
+            }
+            let cause = match why {
+                Unpermitted::PolicyChanged | Unpermitted::PlanChanged => EndCause::PolicyChanged,
+                Unpermitted::Tampered
+                | Unpermitted::RequestChanged
+                | Unpermitted::ApproverDisabled
+                | Unpermitted::ApproverNotInGroup
+                | Unpermitted::ApproverExcluded
+                | Unpermitted::DelegationEnded
+                | Unpermitted::ApprovalsMissing
+                | Unpermitted::Expired
+                | Unpermitted::Used => EndCause::Unapproved,
+            };
+            self.note_credential_refused(&grant, why).await?;
+            let reason = Some(why.as_str());
+            self.end_grant(grant, &Revocation { reason, ..Revocation::by_broker(cause, Telling::AtOnce) }).await?;
+        }
+        Ok(gravest)
     }
 
-    /// Ask policy again and make the plan again; `None` when either says something else now than when the grant was given. The
-    /// verdicts that the grant rests on count as far as they count under this bundle.
-    pub(super) async fn permit_again(
-        &self,
-        bundle: &Bundle,
-        agent: &Agent,
-        task: &Task,
-        grant: &Grant,
-        now: Timestamp,
-    ) -> Result<Option<(AccessRequest, Decision)>, BrokerError> {
-        let request = self.store.find_request(grant.request).await?.ok_or(BrokerError::NotFound("request"))?;
-        let key = request.confirmation_key.as_deref();
-        let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
-        let (plan, digest) = current_digest(self, &asking, &request)?;
-        let approvals = self.store.list_approvals(request.id).await?;
-        let voters = voters(bundle, agent, task, digest, &approvals);
-        let asking = Asking { voters: &voters, ..asking };
-        let decision = self.reevaluate(&asking, &request.scopes, request.ttl)?;
-        let permitted = matches!(&decision.outcome, Outcome::Permit(terms) if grant.ttl <= terms.max_ttl);
-        Ok((permitted && plan.digest == grant.plan).then_some((request, decision)))
+    async fn note_credential_refused(&self, grant: &Grant, why: Unpermitted) -> Result<(), BrokerError> {
+        let mut record = Record::new(&self.ids, self.clock.now(), Actor::Broker);
+        record.note(EventKind::CredentialRefused, about_grant(grant), [("reason", why.as_str().into())]);
+        Ok(record.commit(self.store.begin("credential.refuse")).await?)
+    }
+
+    /// Whether a request of the task waits for people.
+    async fn waits(&self, task: &Task) -> Result<bool, BrokerError> {
+        Ok(!self.store.list_pending_requests_of_task(task.id, 1).await?.is_empty())
     }
 
     async fn begin_collect(
@@ -149,43 +167,37 @@ impl Broker {
         grant: &Grant,
         (now, seal_to): (Timestamp, Option<&DeliveryKey>),
         record: &mut Record<'_>,
-    ) -> Result<Option<(Begun, Decision)>, BrokerError> {
-        let Some((request, decision)) = self.permit_again(bundle, agent, task, grant, now).await? else {
-            return Ok(None);
+    ) -> Result<Result<(Begun, Decision), Unpermitted>, BrokerError> {
+        let permitted = match self.permit_again(bundle, agent, task, grant, now).await? {
+            Again::Permitted(permitted) => *permitted,
+            Again::Refused(why) => return Ok(Err(why)),
         };
+        let Permitted { request, decision } = permitted;
         note_decision(&request, &decision, record);
         let lease = self.ids.lease();
-        let pairs = request
-            .scopes
-            .iter()
-            .map(|scope| Ok((scope, bundle.catalogue().check(scope)?)))
-            .collect::<Result<Vec<_>, BrokerError>>()?;
+        let pairs = pairs(bundle, &grant.scopes)?;
         let key = request.confirmation_key.as_deref();
         let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
         let plan = self.plan(&asking, &grant.backend, pairs, grant.ttl, lease, grant.credential_end(now))?;
         let begun = self.begin_mint(lease, grant, plan, &asking, seal_to, record).await?;
-        Ok(Some((begun, decision)))
+        Ok(Ok((begun, decision)))
     }
+}
 
-    /// Grant requests that enough people have agreed to. Normally the last verdict does so; two people at the same moment may
-    /// each have seen only their own.
-    async fn grant_what_is_agreed(&self, bundle: &Bundle, agent: &Agent, task: &Task) -> Result<(), BrokerError> {
-        let pending: Vec<AccessRequest> = self
-            .store
-            .list_requests_of_task(task.id)
-            .await?
-            .into_iter()
-            .filter(|request| request.pending().is_some())
-            .collect();
-        for request in pending {
-            let approvals = self.store.list_approvals(request.id).await?;
-            if !approvals.is_empty() {
-                match self.grant_if_permitted(bundle, agent, task, request, &approvals, Actor::Broker).await {
-                    Err(error) if !is_no_more(&error) => return Err(error),
-                    Ok(()) | Err(_) => {}
-                }
-            }
-        }
-        Ok(())
+/// Whether a credential works or is being minted.
+fn is_held(lease: &Lease, now: Timestamp) -> bool {
+    matches!(lease.state, LeaseState::Minting | LeaseState::Live { .. }) && now < lease.ends_at
+}
+
+/// Whether what people agreed to is used up, or past its time; also of a grant that has ended for that.
+fn why_spent(grant: &Grant, leases: &[Lease], now: Timestamp) -> Option<Unpermitted> {
+    let approved = grant.approved.as_ref()?;
+    if matches!(grant.state, GrantState::Ended { cause, .. } if cause != EndCause::Unapproved) {
+        return None;
     }
+    let used = leases.iter().filter(|lease| lease.grant == grant.id && lease.is_a_use()).count();
+    if u32::try_from(used).is_ok_and(|used| used < approved.uses) {
+        return grant.is_past_its_window(now).then_some(Unpermitted::Expired);
+    }
+    Some(Unpermitted::Used)
 }

@@ -1,26 +1,96 @@
-//! A person's verdict on a waiting request. It binds exactly what was shown, by digest; policy is asked again with the verdicts
-//! so far, and only a permit makes a grant. Nothing is minted here: that happens when the agent collects.
+//! A person's verdict on a waiting request. It binds exactly what was shown, by digest, and is sealed; policy is asked again with
+//! the verdicts so far, and only a permit makes a grant. Nothing is minted here: that happens when the agent collects.
 
-use super::evaluate::{Asking, current_digest, is_own_request, voters};
+use super::evaluate::{Asking, current_digest};
 use super::facts::{Record, about_request};
 use super::idempotency::Once;
-use super::mint::note_granted;
-use super::open_task::{denial_word, note_decision};
+use super::insights::count_verdict;
+use super::membership::known_among;
+use super::open_task::MAX_TRIES;
+use super::places::{Matter, place_of_breaker, settled_already};
 use super::{Broker, BrokerError, OperatorCaller};
-use crate::api::{VerdictAnswer, VerdictAsk};
+use crate::api::{AssertionAsk, VerdictAnswer, VerdictAsk};
 use crate::domain::{
-    AccessRequest, Actor, Agent, Approval, Digest, EventKind, Grant, GrantRecord, GrantState, Message, Outcome, Task,
-    Verdict,
+    AccessRequest, Actor, Agent, Approval, Digest, EventKind, Message, MintPlan, Narrowing, NarrowingRefusal,
+    RequestState, Scope, StepUp, Task, Timestamp, Ttl, Verdict,
 };
 use crate::policy::{Bundle, OperatorAction};
-use crate::store::{Store, StoreError};
+use crate::store::{Control, Store, StoreError, Tx};
+
+/// How old a sign-in may be where policy wants a fresh one, in milliseconds.
+pub(super) const MAX_SIGN_IN_AGE_MILLIS: i64 = 600_000;
+
+/// What a person said, read once.
+struct Said {
+    verdict: Verdict,
+    shown: Digest,
+    reason: Option<String>,
+    ttl: Option<Ttl>,
+    drop_scopes: Vec<Scope>,
+    narrows: bool,
+    assertion: Option<AssertionAsk>,
+}
+
+impl Said {
+    fn read(ask: VerdictAsk) -> Result<Self, BrokerError> {
+        let invalid = |why: &str| BrokerError::Invalid(why.to_owned());
+        let verdict: Verdict =
+            ask.verdict.parse().map_err(|_| invalid("`verdict` is `approve`, `deny` or `break_glass`"))?;
+        let shown = ask
+            .request_digest
+            .parse()
+            .map_err(|_| invalid("`request_digest` is the digest the request was shown with"))?;
+        let reason = ask.reason.as_deref().map(str::parse::<Message>).transpose()?;
+        if ask.narrow.is_some() && verdict != Verdict::Approve {
+            return Err(invalid("`narrow` goes with `approve` only"));
+        }
+        let narrows = ask.narrow.is_some();
+        let narrow = ask.narrow.unwrap_or_default();
+        let ttl = narrow.ttl_seconds.map(|secs| {
+            Ttl::from_secs(i64::from(secs))
+                .map_err(|error| BrokerError::Invalid(format!("`narrow.ttl_seconds`: {error}")))
+        });
+        let foreign = |scope: &String| BrokerError::from(NarrowingRefusal::Foreign(scope.chars().take(200).collect()));
+        let drop_scopes = narrow.drop_scopes.iter().map(|scope| scope.parse().map_err(|_| foreign(scope)));
+        Ok(Self {
+            verdict,
+            shown,
+            reason: reason.map(|text| text.as_str().to_owned()),
+            ttl: ttl.transpose()?,
+            drop_scopes: drop_scopes.collect::<Result<_, _>>()?,
+            narrows,
+            assertion: ask.assertion,
+        })
+    }
+
+    fn narrowing(&self, request: &AccessRequest) -> Result<Option<Narrowing>, NarrowingRefusal> {
+        let narrowing = || Narrowing::new(self.ttl, self.drop_scopes.clone(), &request.scopes, request.ttl);
+        self.narrows.then(narrowing).transpose()
+    }
+}
+
+/// What a verdict is given on.
+pub(super) struct Table<'a> {
+    pub bundle: &'a Bundle,
+    pub control: &'a Control,
+    pub agent: &'a Agent,
+    pub task: &'a Task,
+    pub request: &'a AccessRequest,
+}
+
+impl<'a> Table<'a> {
+    const fn matter(&self) -> Matter<'a> {
+        Matter { bundle: self.bundle, agent: self.agent, task: self.task, request: self.request }
+    }
+}
 
 impl Broker {
-    /// Record a verdict, and act on it.
+    /// Record a verdict, and act on it. Starts over when policy or a control changed in between.
     ///
     /// # Errors
-    /// [`BrokerError::DigestMismatch`] when the request is not what was shown, [`BrokerError::OwnRequest`],
-    /// [`BrokerError::NotInGroup`], [`BrokerError::VerdictGiven`], [`BrokerError::AlreadyDecided`].
+    /// [`BrokerError::ApprovalStale`] or [`BrokerError::ApprovalMismatch`] when the request is not what was shown,
+    /// [`BrokerError::ApprovalExpired`], [`BrokerError::OwnRequest`], [`BrokerError::NotInGroup`],
+    /// [`BrokerError::StepUpRequired`], [`BrokerError::VerdictGiven`], [`BrokerError::AlreadyDecided`].
     pub(super) async fn decide_request(
         &self,
         caller: &OperatorCaller,
@@ -28,46 +98,179 @@ impl Broker {
         ask: VerdictAsk,
         once: &Once,
     ) -> Result<VerdictAnswer, BrokerError> {
-        let verdict: Verdict =
-            ask.verdict.parse().map_err(|_| BrokerError::Invalid("`verdict` is `approve` or `deny`".to_owned()))?;
-        let shown: Digest = ask.request_digest.parse().map_err(|_| {
-            BrokerError::Invalid("`request_digest` is the digest the request was shown with".to_owned())
-        })?;
-        let reason = ask.reason.as_deref().map(str::parse::<Message>).transpose()?;
+        let said = Said::read(ask)?;
+        for _ in 0..MAX_TRIES {
+            match self.try_decide(caller, request, &said, once).await {
+                Err(BrokerError::Changed) => self.look_again().await?,
+                done => return done,
+            }
+        }
+        Err(BrokerError::Changed)
+    }
+
+    async fn try_decide(
+        &self,
+        caller: &OperatorCaller,
+        request: &str,
+        said: &Said,
+        once: &Once,
+    ) -> Result<VerdictAnswer, BrokerError> {
         self.out_of_quarantine()?;
-        let bundle = self.policy.current();
+        let (bundle, control) = (self.policy.current(), self.standing.load().control.clone());
+        if control.bundle != Some(bundle.digest()) {
+            return Err(BrokerError::Changed);
+        }
         let (request, task) = self.request_and_task(request).await?;
         let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;
         self.may(caller, OperatorAction::Decide, Some(&agent.id))?;
-        check_voter(caller, &bundle, agent, &task, &request)?;
+        let table = Table { bundle: &bundle, control: &control, agent, task: &task, request: &request };
+        let approval = match self.examine(caller, &table, said).await {
+            Ok(approval) => approval,
+            Err(error) => return Err(self.note_refused(caller, &request, said.verdict, error).await),
+        };
+        let actor = Actor::Operator(caller.operator.person.clone());
+        self.record_verdict(&table, &approval, actor.clone(), once).await?;
+        count_verdict(&approval, &request);
+        if approval.verdict != Verdict::Deny {
+            self.grant_if_permitted(&table, actor).await?;
+        }
+        self.signals.changed(task.id);
+        let (after, _) = self.request_and_task(&request.id.to_string()).await?;
+        match (&after.state, approval.verdict) {
+            // Somebody or the clock was faster between the two commits of this yes.
+            (RequestState::Denied { reason }, Verdict::Approve | Verdict::BreakGlass) if reason == "by_approver" => {
+                Err(BrokerError::AlreadyDecided("denied"))
+            }
+            (RequestState::Lapsed, _) => Err(BrokerError::ApprovalExpired),
+            (RequestState::Withdrawn, _) => Err(BrokerError::AlreadyDecided("withdrawn")),
+            _ => self.verdict_answer(&request.id.to_string()).await,
+        }
+    }
+
+    /// Everything a verdict must be to be recorded; the sealed verdict.
+    async fn examine(&self, caller: &OperatorCaller, table: &Table<'_>, said: &Said) -> Result<Approval, BrokerError> {
+        let Table { bundle, agent, task, request, .. } = *table;
         let now = self.clock.now();
+        let own = known_among(&caller.operator.groups, &self.known(&caller.operator.person).await?);
+        let place = match said.verdict {
+            Verdict::BreakGlass if said.reason.is_none() => {
+                return Err(BrokerError::Invalid("`break_glass` needs a `reason`".to_owned()));
+            }
+            Verdict::BreakGlass => place_of_breaker(&caller.operator, own, table.matter())?,
+            Verdict::Approve | Verdict::Deny => self.place_of(caller, own, table.matter()).await?,
+        };
         if request.is_due(now) {
-            return Err(BrokerError::AlreadyDecided("lapsed"));
+            return Err(BrokerError::ApprovalExpired);
         }
         let key = request.confirmation_key.as_deref();
-        let asking = Asking { bundle: &bundle, agent, task: &task, now, voters: &[], confirmation_key: key };
-        let (_, digest) = current_digest(self, &asking, &request)?;
-        if digest != shown {
-            return Err(BrokerError::DigestMismatch);
+        let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
+        let questions = self.store.list_questions(request.id).await?;
+        let (plan, digest) = current_digest(self, &asking, request, &questions)?;
+        if digest != said.shown {
+            let of_another = self.store.is_digest_of_another(request.id, said.shown).await?;
+            return Err(if of_another { BrokerError::ApprovalMismatch } else { BrokerError::ApprovalStale });
         }
-        let approval = Approval {
+        let terms = request.terms().cloned().unwrap_or_default();
+        let narrow = match (said.verdict, &terms.break_glass) {
+            // What is let pass alone lives no longer than policy lets it.
+            (Verdict::BreakGlass, Some(glass)) if request.ttl > glass.max_ttl => {
+                Some(Narrowing::new(Some(glass.max_ttl), Vec::new(), &request.scopes, request.ttl)?)
+            }
+            _ => said.narrowing(request)?,
+        };
+        if said.verdict == Verdict::Approve && terms.reason_required && said.reason.is_none() {
+            return Err(BrokerError::Invalid("policy wants a `reason` with a yes to this request".to_owned()));
+        }
+        if let Some(narrow) = &narrow {
+            self.leaves_something(&asking, request, (&plan, digest), narrow).await?;
+        }
+        let proof = self.stepped_up(caller, table, said, terms.step_up, now)?;
+        self.sealed(Approval {
             id: self.ids.approval(),
             request: request.id,
             person: caller.operator.person.clone(),
-            groups: caller.operator.groups.clone(),
-            verdict,
+            in_place_of: place.of,
+            groups: place.groups,
+            verdict: said.verdict,
+            narrow,
             request_digest: digest,
-            reason: reason.map(|text| text.as_str().to_owned()),
+            bundle: Some(bundle.digest()),
+            plan: Some(plan.digest),
+            reason: said.reason.clone(),
+            proof,
+            thought_millis: self.thought_millis(request.id, &caller.operator.person, now).await?,
             at: now,
-        };
-        let actor = Actor::Operator(caller.operator.person.clone());
-        self.record_verdict(&request, &approval, actor.clone(), once).await?;
-        let approvals = self.store.list_approvals(request.id).await?;
-        if verdict == Verdict::Approve {
-            self.grant_if_permitted(&bundle, agent, &task, request.clone(), &approvals, actor).await?;
+            seal: None,
+        })
+    }
+
+    /// Refuse a narrower yes that, together with those of others, would leave nothing.
+    async fn leaves_something(
+        &self,
+        asking: &Asking<'_>,
+        request: &AccessRequest,
+        (plan, digest): (&MintPlan, Digest),
+        narrow: &Narrowing,
+    ) -> Result<(), BrokerError> {
+        let count = self.count_shown(asking, request, (plan.digest, digest)).await?;
+        let all = count.narrowings.iter().chain(std::iter::once(narrow));
+        match Narrowing::apply(all, &request.scopes, request.ttl) {
+            Some(_) => Ok(()),
+            None => Err(BrokerError::Invalid(
+                "together with what others left out, nothing of the request would be left; deny it, or drop less"
+                    .to_owned(),
+            )),
         }
-        self.signals.changed(task.id);
-        self.verdict_answer(&request.id.to_string()).await
+    }
+
+    /// Whether we are as sure of the person as policy wants for this yes; what a passkey signed, as canonical JSON.
+    fn stepped_up(
+        &self,
+        caller: &OperatorCaller,
+        _table: &Table<'_>,
+        said: &Said,
+        wanted: StepUp,
+        now: Timestamp,
+    ) -> Result<Option<String>, BrokerError> {
+        if said.verdict == Verdict::Deny {
+            return Ok(None);
+        }
+        let is_fresh = || {
+            let age = caller.sign_in.at.map(|at| now.millis_since(at));
+            age.is_some_and(|age| age <= MAX_SIGN_IN_AGE_MILLIS)
+        };
+        match wanted {
+            StepUp::None => Ok(None),
+            StepUp::SignIn if is_fresh() => Ok(None),
+            StepUp::SignIn => Err(BrokerError::StepUpRequired(StepUp::SignIn)),
+            // PASSKEY: the one place where `said.assertion` over the statement of this verdict is checked. Without a check that
+            // has succeeded nothing is recorded.
+            StepUp::Passkey => {
+                let _unchecked = &said.assertion;
+                Err(BrokerError::StepUpRequired(StepUp::Passkey))
+            }
+        }
+    }
+
+    /// Record that a verdict was not taken, where it says something about the person or what they were shown.
+    async fn note_refused(
+        &self,
+        caller: &OperatorCaller,
+        request: &AccessRequest,
+        verdict: Verdict,
+        error: BrokerError,
+    ) -> BrokerError {
+        let Some(reason) = error.verdict_refusal() else { return error };
+        let mut record = Record::new(&self.ids, self.clock.now(), Actor::Operator(caller.operator.person.clone()));
+        record.note(
+            EventKind::ApprovalRefused,
+            about_request(request),
+            [("reason", reason.into()), ("verdict", verdict.as_str().into())],
+        );
+        match record.commit(self.store.begin("approval.refuse")).await {
+            Ok(()) => error,
+            Err(unwritten) => unwritten.into(),
+        }
     }
 
     /// What came of the verdicts on a request so far.
@@ -76,9 +279,14 @@ impl Broker {
         let (request, task) = self.request_and_task(request).await?;
         let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;
         let approvals = self.store.list_approvals(request.id).await?;
+        let key = request.confirmation_key.as_deref();
+        let asking =
+            Asking { bundle: &bundle, agent, task: &task, now: self.clock.now(), voters: &[], confirmation_key: key };
         // The yes that counts is for the latest digest that was shown.
-        let given =
-            approvals.last().map_or(0, |last| voters(&bundle, agent, &task, last.request_digest, &approvals).len());
+        let given = match approvals.last().and_then(|last| Some((last.plan?, last.request_digest))) {
+            Some(shown) => self.count_shown(&asking, &request, shown).await?.voters.len(),
+            None => 0,
+        };
         let given = u32::try_from(given).unwrap_or(u32::MAX);
         let message = match request.state.as_str() {
             "granted" => "Granted. The agent may collect its credential now.".to_owned(),
@@ -88,57 +296,31 @@ impl Broker {
         Ok(VerdictAnswer { id: request.id.to_string(), state: request.state.as_str().to_owned(), given, message })
     }
 
-    /// Why this person may not decide this request, in one word; `None` when they may.
-    pub(super) fn cannot_decide(
-        &self,
-        caller: &OperatorCaller,
-        bundle: &Bundle,
-        agent: &Agent,
-        task: &Task,
-        request: &AccessRequest,
-    ) -> Option<String> {
-        match check_voter(caller, bundle, agent, task, request) {
-            Ok(()) => {
-                self.may(caller, OperatorAction::Decide, Some(&agent.id)).err().map(|_| "not_permitted".to_owned())
-            }
-            Err(BrokerError::OwnRequest) => Some("own_request".to_owned()),
-            Err(BrokerError::NotInGroup { groups, .. }) => Some(format!("not_in_group:{}", groups.join(","))),
-            Err(_) => Some("already_decided".to_owned()),
-        }
-    }
-
     /// The verdict becomes durable together with its event; one no ends the request in the same commit.
     async fn record_verdict(
         &self,
-        request: &AccessRequest,
+        table: &Table<'_>,
         approval: &Approval,
         actor: Actor,
         once: &Once,
     ) -> Result<(), BrokerError> {
+        let request = table.request;
+        let earlier = self.store.list_approvals(request.id).await?;
+        let is_stale = |one: &Approval| one.person == approval.person && one.request_digest != approval.request_digest;
+        let stale = earlier.into_iter().find(is_stale);
         let mut record = Record::new(&self.ids, approval.at, actor);
         let mut tx = self.store.begin("approval.record");
-        tx.insert_approval(approval);
+        tx.expect_control(table.control);
+        match &stale {
+            // It was about something else than is known now, so that it counts for nothing; both are in the audit.
+            Some(stale) => tx.replace_approval(stale, approval),
+            None => tx.insert_approval(approval),
+        }
         once.record(&mut tx, || request.id.to_string(), approval.at);
-        record.note(
-            EventKind::ApprovalRecorded,
-            about_request(request),
-            [
-                ("digest", approval.request_digest.to_string().into()),
-                ("groups", approval.groups.clone().into()),
-                ("reason", approval.reason.clone().unwrap_or_default().into()),
-                ("verdict", approval.verdict.as_str().into()),
-            ],
-        );
+        note_verdict(approval, request, &mut record)?;
         match approval.verdict {
-            Verdict::Approve => tx.check_request(request),
-            Verdict::Deny => {
-                let denied = request
-                    .clone()
-                    .deny("by_approver", approval.at)
-                    .map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
-                tx.update_request(request, &denied);
-                record.note(EventKind::AccessDenied, about_request(request), [("reason", "by_approver".into())]);
-            }
+            Verdict::Approve | Verdict::BreakGlass => tx.check_request(request),
+            Verdict::Deny => put_denied(approval, request, &mut tx, &mut record)?,
         }
         let committed = record.commit(tx).await;
         crate::sys::killpoint!(ApprovalAfterCommit);
@@ -147,102 +329,46 @@ impl Broker {
         };
         match self.read_back(committed, is_there).await {
             Ok(()) => Ok(()),
+            Err(StoreError::ControlChanged(_)) => Err(BrokerError::Changed),
             Err(error @ StoreError::Conflict { table: "idempotency" }) => Err(error.into()),
             Err(StoreError::Conflict { table: "approval" }) => Err(BrokerError::VerdictGiven),
-            Err(StoreError::Conflict { .. }) => Err(BrokerError::AlreadyDecided("settled")),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Ask policy again with the verdicts so far; a permit makes the grant. Any other answer leaves the request waiting, but for
-    /// a plain no, which ends it.
-    pub(super) async fn grant_if_permitted(
-        &self,
-        bundle: &Bundle,
-        agent: &Agent,
-        task: &Task,
-        request: AccessRequest,
-        approvals: &[Approval],
-        actor: Actor,
-    ) -> Result<(), BrokerError> {
-        let now = self.clock.now();
-        let key = request.confirmation_key.as_deref();
-        let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
-        let (plan, digest) = current_digest(self, &asking, &request)?;
-        let voters = voters(bundle, agent, task, digest, approvals);
-        let asking = Asking { voters: &voters, ..asking };
-        let decision = self.reevaluate(&asking, &request.scopes, request.ttl)?;
-        let mut record = Record::new(&self.ids, now, actor);
-        let mut tx = self.store.begin("access.grant");
-        tx.insert_decision(&decision, Some(request.id), Some(task.id), &agent.id);
-        tx.check_task(task);
-        note_decision(&request, &decision, &mut record);
-        match &decision.outcome {
-            Outcome::Permit(terms) if request.ttl <= terms.max_ttl => {
-                let grant = Grant::new(GrantRecord {
-                    id: self.ids.grant(),
-                    request: request.id,
-                    task: task.id,
-                    agent: agent.id.clone(),
-                    backend: request.backend.clone(),
-                    scopes: request.scopes.clone(),
-                    plan: plan.digest,
-                    ttl: request.ttl,
-                    given_at: now,
-                    until: task.ends_at,
-                    state: GrantState::Live,
-                })
-                .map_err(|_| BrokerError::AlreadyDecided("lapsed"))?;
-                let granted = request
-                    .clone()
-                    .grant(grant.id, decision.id, now)
-                    .map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
-                tx.update_request(&request, &granted);
-                tx.insert_grant(&grant);
-                note_granted(&grant, decision.id, &mut record);
+            // Whoever comes second is told what it came to.
+            Err(StoreError::Conflict { .. }) => {
+                let (after, _) = self.request_and_task(&request.id.to_string()).await?;
+                Err(settled_already(&after))
             }
-            Outcome::Deny(_) => {
-                let reason = denial_word(&decision.outcome);
-                let denied =
-                    request.clone().deny(reason, now).map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
-                tx.update_request(&request, &denied);
-                record.note(EventKind::AccessDenied, about_request(&request), [("reason", reason.into())]);
-            }
-            Outcome::Permit(_) | Outcome::RequireApproval(_) => tx.check_request(&request),
-        }
-        let committed = record.commit(tx).await;
-        let decided = decision.id;
-        let is_there = async |store: &Store| Ok(store.find_decision(decided).await?.is_some());
-        match self.read_back(committed, is_there).await {
-            Ok(()) => {
-                self.signals.changed(task.id);
-                Ok(())
-            }
-            // Another verdict settled it in the same moment: there is one outcome, and it is on record.
-            Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Whose verdict counts: not the owner's or the beneficiary's, and only of people in the rule's groups.
-fn check_voter(
-    caller: &OperatorCaller,
-    bundle: &Bundle,
-    agent: &Agent,
-    task: &Task,
+fn note_verdict(approval: &Approval, request: &AccessRequest, record: &mut Record<'_>) -> Result<(), BrokerError> {
+    let narrow = approval.narrow.as_ref().map(serde_json::to_string).transpose();
+    let narrow = narrow.map_err(|error| BrokerError::Internal(error.to_string()))?;
+    record.note(
+        EventKind::ApprovalRecorded,
+        about_request(request),
+        [
+            ("digest", approval.request_digest.to_string().into()),
+            ("groups", approval.groups.clone().into()),
+            ("narrow", narrow.unwrap_or_default().into()),
+            ("reason", approval.reason.clone().unwrap_or_default().into()),
+            ("seal", approval.seal.clone().unwrap_or_default().into()),
+            ("verdict", approval.verdict.as_str().into()),
+        ],
+    );
+    Ok(())
+}
+
+fn put_denied(
+    approval: &Approval,
     request: &AccessRequest,
+    tx: &mut Tx,
+    record: &mut Record<'_>,
 ) -> Result<(), BrokerError> {
-    let Some((rule, _)) = request.pending() else {
-        return Err(BrokerError::AlreadyDecided(request.state.as_str()));
-    };
-    if is_own_request(bundle, agent, task, &caller.operator) {
-        return Err(BrokerError::OwnRequest);
-    }
-    let groups = rule.groups();
-    if !groups.iter().any(|group| caller.operator.groups.iter().any(|own| own == group)) {
-        let groups = groups.into_iter().map(str::to_owned).collect();
-        return Err(BrokerError::NotInGroup { rule: rule.to_string(), groups });
-    }
+    let denied = request.clone().deny("by_approver", approval.at);
+    let denied = denied.map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
+    tx.update_request(request, &denied);
+    record.note(EventKind::AccessDenied, about_request(request), [("reason", "by_approver".into())]);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a use case can answer instead of its result: one variant for each thing a caller can do about it.
 
-use crate::domain::{ParamError, ScopeError, TextError};
+use crate::domain::{NarrowingRefusal, ParamError, ScopeError, StepUp, TextError, Unpermitted};
 use crate::minter::MintError;
 use crate::store::StoreError;
 
@@ -78,9 +78,21 @@ pub enum BrokerError {
     /// There is no such thing, or the caller may not know of it.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// The digest of a verdict is another request's.
+    #[error("this digest is another request's; read this one, and decide on its own digest")]
+    ApprovalMismatch,
     /// The verdict is about something else than what would be minted now.
-    #[error("the request is not what you were shown; read it again")]
-    DigestMismatch,
+    #[error("the request is not what you were shown any more; read it again, and decide on what it says now")]
+    ApprovalStale,
+    /// Nobody decided in time.
+    #[error("the time to decide this request has passed; the agent must ask anew")]
+    ApprovalExpired,
+    /// What was approved is not minted any more.
+    #[error("{}", .0.sentence())]
+    Unpermitted(Unpermitted),
+    /// Policy wants to be surer who says yes.
+    #[error("policy wants {} for a yes to this request", wanted(*.0))]
+    StepUpRequired(StepUp),
     /// The request waits no more.
     #[error("the request is {0} already")]
     AlreadyDecided(&'static str),
@@ -98,6 +110,12 @@ pub enum BrokerError {
     /// The caller has given a verdict before.
     #[error("you have already given your verdict")]
     VerdictGiven,
+    /// Too many questions about one request.
+    #[error("a request may have 20 questions, five of them without an answer")]
+    TooManyQuestions,
+    /// It was done before, and is done once.
+    #[error("{0} already")]
+    AlreadyDone(&'static str),
     /// Too many requests wait.
     #[error("{0} requests of this agent wait for a person already")]
     TooManyPending(u32),
@@ -146,4 +164,44 @@ pub enum BrokerError {
     /// A fault of ours.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+/// What a step-up asks for, in words.
+const fn wanted(step_up: StepUp) -> &'static str {
+    match step_up {
+        StepUp::None => "nothing more",
+        StepUp::SignIn => "a sign-in of the last 10 minutes",
+        StepUp::Passkey => "a passkey's signature over what was shown",
+    }
+}
+
+impl From<NarrowingRefusal> for BrokerError {
+    fn from(refusal: NarrowingRefusal) -> Self {
+        Self::Invalid(refusal.to_string())
+    }
+}
+
+impl BrokerError {
+    /// The word under which a verdict that was not taken for this goes on record; `None` where the reason is no business of the
+    /// audit's.
+    pub(super) const fn verdict_refusal(&self) -> Option<&'static str> {
+        let word = if let Self::OwnRequest = self {
+            "own_request"
+        } else if let Self::NotInGroup { .. } = self {
+            "not_in_group"
+        } else if let Self::Forbidden(_) = self {
+            "not_permitted"
+        } else if let Self::ApprovalMismatch = self {
+            "approval_mismatch"
+        } else if let Self::ApprovalStale = self {
+            "approval_stale"
+        } else if let Self::ApprovalExpired = self {
+            "approval_expired"
+        } else if let Self::StepUpRequired(_) = self {
+            "step_up_required"
+        } else {
+            return None;
+        };
+        Some(word)
+    }
 }

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::{Broker, BrokerError};
 use crate::domain::{
-    AccessRequest, Agent, Approval, CatalogueEntry, Decision, Digest, LeaseId, MintPlan, Name, Outcome, PolicyRef,
-    Scope, ScopeSet, Task, TaskId, Timestamp, Ttl, Verdict, Voter,
+    AccessRequest, Agent, CatalogueEntry, Decision, Digest, LeaseId, MintPlan, Name, Outcome, PolicyRef, Scope,
+    ScopeSet, Task, TaskId, Timestamp, Ttl, Voter,
 };
 use crate::minter::{MintOrder, Minter};
 use crate::policy::{Answer, Bundle, Question};
@@ -84,12 +84,13 @@ fn combine(id: crate::domain::DecisionId, answers: Vec<Answer>, bundle: Digest, 
     outcome.map(|outcome| Decision { id, outcome, determining, bundle, input, at })
 }
 
-/// What keeps scopes apart: backend, bucket, and the answer with its approval rule.
+/// What keeps scopes apart: backend, bucket, and the answer with its approval rule and what a yes takes.
 fn group_key(backend: &Name, bucket: String, outcome: &Outcome) -> (Name, String, String) {
     let class = match outcome {
         Outcome::Permit(_) => "permit".to_owned(),
         Outcome::RequireApproval(terms) => {
-            terms.approval.as_ref().map_or_else(|| "approval".to_owned(), |rule| format!("approval:{rule}"))
+            let takes = serde_json::to_string(&terms.of_approval).unwrap_or_default();
+            terms.approval.as_ref().map_or_else(|| "approval".to_owned(), |rule| format!("approval:{rule}:{takes}"))
         }
         Outcome::Deny(denial) => format!("deny:{}", denial.as_str()),
     };
@@ -186,6 +187,18 @@ impl Broker {
         Ok(minter.plan(&order)?)
     }
 
+    /// The plan for these scopes and this life as things stand now: for its effect and its digest, not to be minted by.
+    pub(super) fn plan_now(
+        &self,
+        asking: &Asking<'_>,
+        backend: &Name,
+        scopes: &ScopeSet,
+        ttl: Ttl,
+    ) -> Result<MintPlan, BrokerError> {
+        let ends_at = asking.now.plus(ttl).min(asking.task.ends_at);
+        self.plan(asking, backend, pairs(asking.bundle, scopes)?, ttl, self.ids.lease(), ends_at)
+    }
+
     /// Ask policy again about a request that was asked before, as things stand now: catalogue and ceilings may be others since.
     ///
     /// # Errors
@@ -205,6 +218,14 @@ impl Broker {
     }
 }
 
+/// Scopes with their catalogue entries.
+pub(super) fn pairs<'a>(
+    bundle: &'a Bundle,
+    scopes: &'a ScopeSet,
+) -> Result<Vec<(&'a Scope, &'a CatalogueEntry)>, BrokerError> {
+    scopes.iter().map(|scope| Ok((scope, bundle.catalogue().check(scope)?))).collect()
+}
+
 /// Whether asking again says that what was once asked for cannot even be asked for now.
 pub(super) const fn is_no_more(error: &BrokerError) -> bool {
     matches!(
@@ -219,8 +240,12 @@ pub(super) const fn is_no_more(error: &BrokerError) -> bool {
 #[derive(Serialize)]
 struct Shown<'a> {
     agent: &'a str,
+    /// What people asked and the agent answered; what waits for an answer changes nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<(&'a str, &'a str)>,
     bundle: Digest,
     confirmation_key: Option<&'a str>,
+    identity: &'a str,
     kind: Option<&'a Name>,
     message: Option<&'a str>,
     on_behalf_of: Option<&'a str>,
@@ -238,13 +263,20 @@ pub(super) fn request_digest(
     scopes: &ScopeSet,
     ttl: Ttl,
     confirmation_key: Option<&str>,
-    plan: Digest,
-    bundle: Digest,
+    (plan, bundle): (Digest, Digest),
+    questions: &[crate::domain::Question],
 ) -> Result<Digest, BrokerError> {
     let shown = Shown {
         agent: task.agent.as_str(),
+        answers: questions
+            .iter()
+            .filter_map(|question| {
+                question.answer.as_ref().map(|(answer, _)| (question.text.as_str(), answer.as_str()))
+            })
+            .collect(),
         bundle,
         confirmation_key,
+        identity: &task.identity,
         kind: task.kind.as_ref(),
         message: task.message.as_ref().map(crate::domain::Message::as_str),
         on_behalf_of: task.beneficiary.as_deref(),
@@ -258,49 +290,17 @@ pub(super) fn request_digest(
     sorted_json(&shown).map(sha256).map_err(|error| BrokerError::Internal(error.to_string()))
 }
 
-/// The people whose yes counts for a request as it stands: they approved exactly this digest, and are neither the agent's owner
-/// nor the one it acts for.
-pub(super) fn voters(
-    bundle: &Bundle,
-    agent: &Agent,
-    task: &Task,
-    digest: Digest,
-    approvals: &[Approval],
-) -> Vec<Voter> {
-    let beneficiary = task.beneficiary.as_deref().and_then(|text| bundle.person_of_beneficiary(text));
-    approvals
-        .iter()
-        .filter(|approval| approval.verdict == Verdict::Approve && approval.request_digest == digest)
-        .filter(|approval| approval.person != agent.owner && Some(&approval.person) != beneficiary.as_ref())
-        .map(|approval| Voter { person: approval.person.clone(), groups: approval.groups.clone() })
-        .collect()
-}
-
-/// Whether a request of this task may be decided by this person at all.
-pub(super) fn is_own_request(bundle: &Bundle, agent: &Agent, task: &Task, operator: &crate::domain::Operator) -> bool {
-    let Some(beneficiary) = task.beneficiary.as_deref().map(str::trim) else { return operator.person == agent.owner };
-    let by_registry = bundle.person_of_beneficiary(beneficiary);
-    // Whoever is not registered is known by what the issuer says: the name `issuer#subject`, the address.
-    let by_name = beneficiary == operator.person.as_str();
-    let by_address = operator.email.as_deref().is_some_and(|email| beneficiary.eq_ignore_ascii_case(email.trim()));
-    operator.person == agent.owner || by_registry.as_ref() == Some(&operator.person) || by_name || by_address
-}
-
-/// The digest of a stored request as it stands now: the same when neither plan nor bundle nor request has changed.
+/// The digest of a stored request as it stands now: the same when neither plan nor bundle nor request has changed, and the agent has
+/// answered nothing since.
 pub(super) fn current_digest(
     broker: &Broker,
     asking: &Asking<'_>,
     request: &AccessRequest,
+    questions: &[crate::domain::Question],
 ) -> Result<(MintPlan, Digest), BrokerError> {
-    let catalogue = asking.bundle.catalogue();
-    let pairs = request
-        .scopes
-        .iter()
-        .map(|scope| Ok((scope, catalogue.check(scope)?)))
-        .collect::<Result<Vec<_>, BrokerError>>()?;
-    let ends_at = asking.now.plus(request.ttl).min(asking.task.ends_at);
-    let plan = broker.plan(asking, &request.backend, pairs, request.ttl, broker.ids.lease(), ends_at)?;
+    let plan = broker.plan_now(asking, &request.backend, &request.scopes, request.ttl)?;
     let key = request.confirmation_key.as_deref();
-    let digest = request_digest(asking.task, &request.scopes, request.ttl, key, plan.digest, asking.bundle.digest())?;
+    let of = (plan.digest, asking.bundle.digest());
+    let digest = request_digest(asking.task, &request.scopes, request.ttl, key, of, questions)?;
     Ok((plan, digest))
 }

@@ -19,6 +19,8 @@ use crate::sys::Clock;
 
 /// Rejected tokens recorded in the audit, a minute.
 const REJECTIONS_PER_MINUTE: u32 = 600;
+/// Codes of command lines that one person may type, a minute.
+const GUESSES_PER_MINUTE: u32 = 5;
 
 /// So many calls a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -75,6 +77,7 @@ pub(super) struct Limits {
     by_address: Keyed<IpAddr>,
     by_issuer: Keyed<Arc<str>>,
     by_operator: Keyed<String>,
+    by_guesser: Keyed<String>,
     rejections: Direct,
     /// One limiter for each distinct rate among the agents of the bundle.
     by_agent: Mutex<HashMap<u32, Arc<Keyed<String>>>>,
@@ -87,6 +90,7 @@ impl Limits {
             by_address: keyed(settings.address_per_minute, &clock),
             by_issuer: keyed(settings.issuer_per_minute, &clock),
             by_operator: keyed(settings.operator_per_minute, &clock),
+            by_guesser: keyed(GUESSES_PER_MINUTE, &clock),
             rejections: RateLimiter::direct_with_clock(quota(REJECTIONS_PER_MINUTE), clock.clone()),
             by_agent: Mutex::default(),
             clock,
@@ -123,6 +127,11 @@ impl Limits {
         self.check(&self.by_operator, &person.to_owned())
     }
 
+    /// Count a code of a command line that a person types.
+    pub(super) fn guess(&self, person: &str) -> Result<(), BrokerError> {
+        self.check(&self.by_guesser, &person.to_owned())
+    }
+
     /// Count a call of an agent against its own rate.
     pub(super) fn agent(&self, agent: &str, per_minute: u32) -> Result<(), BrokerError> {
         let limiter = {
@@ -142,6 +151,7 @@ impl Limits {
         self.by_address.retain_recent();
         self.by_issuer.retain_recent();
         self.by_operator.retain_recent();
+        self.by_guesser.retain_recent();
         let limiters = self.by_agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         limiters.values().for_each(|limiter| limiter.retain_recent());
     }
@@ -150,7 +160,9 @@ impl Limits {
     pub(super) fn keys(&self) -> usize {
         let limiters = self.by_agent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let agents: usize = limiters.values().map(|limiter| limiter.len()).sum();
-        [self.by_address.len(), self.by_issuer.len(), self.by_operator.len(), agents].iter().sum()
+        [self.by_address.len(), self.by_issuer.len(), self.by_operator.len(), self.by_guesser.len(), agents]
+            .iter()
+            .sum()
     }
 }
 

@@ -11,9 +11,12 @@ use super::facts::{Record, about_lease};
 use super::kept::nothing_made;
 use super::mint::{Begun, Ready, note_minted};
 use super::open_task::{MAX_TRIES, note_decision};
+use super::permit_again::{Again, Permitted};
 use super::sealed::Sealed;
 use super::{Broker, BrokerError};
-use crate::domain::{Actor, EndCause, EventKind, Grant, Lease, MAX_IN_FLIGHT_MILLIS, MintPlan, Task, Timestamp};
+use crate::domain::{
+    Actor, EndCause, EventKind, Grant, Lease, MAX_IN_FLIGHT_MILLIS, MintPlan, Task, Timestamp, Unpermitted,
+};
 use crate::minter::{CredentialRef, Minted, Minter};
 use crate::store::{Control, StoreError, Tx};
 use crate::sys::{DeliveryKey, SecretString};
@@ -122,6 +125,9 @@ impl Broker {
             if now >= lease.ends_at {
                 return Err(BrokerError::TaskClosed("the credential's time was up before it was minted".to_owned()));
             }
+            if grant.is_past_its_window(now) {
+                return Err(BrokerError::Unpermitted(Unpermitted::Expired));
+            }
             let mut record = Record::new(&self.ids, now, Actor::Agent(ground.task.agent.clone()));
             let mut tx = self.store.begin("mint.fact");
             if seen != ground.seen {
@@ -180,13 +186,13 @@ impl Broker {
         }
         // Another bundle: it must permit the same, by the same plan, with the verdicts that still count under it.
         match self.permit_again(&bundle, agent, task, grant, now).await {
-            Ok(Some((request, decision))) => {
+            Ok(Again::Permitted(permitted)) => {
+                let Permitted { request, decision } = *permitted;
                 tx.insert_decision(&decision, Some(grant.request), Some(task.id), &agent.id);
                 note_decision(&request, &decision, record);
                 Ok(())
             }
-            Ok(None) => Err(BrokerError::Changed),
-            Err(error) if super::evaluate::is_no_more(&error) => Err(BrokerError::Changed),
+            Ok(Again::Refused(_)) => Err(BrokerError::Changed),
             Err(error) => Err(error),
         }
     }

@@ -7,36 +7,54 @@ mod bulkhead;
 mod close_task;
 mod closure;
 mod collect;
+mod console;
 mod control;
+mod count;
 mod decide_request;
+mod delegations;
 mod deliver;
+mod device;
 mod end_lease;
 mod error;
 mod evaluate;
 mod facts;
 mod govern;
+mod grant_agreed;
 mod idempotency;
+mod inbox;
 mod inquire;
+mod insights;
 mod introspect;
 mod kept;
 mod keys;
 mod limits;
+mod membership;
 mod mint;
 mod mint_outside;
 mod once_more;
 mod open_task;
+mod permit_again;
+mod places;
+mod questions;
 mod read;
 mod readiness;
 mod reconcile;
 mod reconcile_restored;
+mod request_view;
 mod restore;
+mod reviews;
 mod revocation_lists;
 mod revoke;
 mod sealed;
+mod seals;
+mod sentence;
+mod sessions;
+mod sign_in;
 mod signals;
 mod status_lists;
 mod sweep;
 mod sweep_leases;
+mod unusual;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,18 +66,22 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
-use crate::identity::Verifiers;
+use crate::identity::{Provider, Verifiers};
 use crate::minter::{Minters, StatusPlaces};
 use crate::policy::PolicyEngine;
 use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
+pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk};
+pub use device::{DeviceError, DeviceShown};
 pub use error::BrokerError;
 pub use limits::LimitSettings;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
+pub use sessions::{OpenedFrom, OpenedSession};
+pub use sign_in::{BegunSignIn, FinishedSignIn, SignInAnswer, SignInAsk, SignInError};
 pub use sweep::SweepReport;
 
 /// What the broker is built from.
@@ -74,6 +96,10 @@ pub struct Parts {
     pub policy: PolicyEngine,
     /// The issuers that are trusted.
     pub verifiers: Verifiers,
+    /// Where people sign in, if they can.
+    pub provider: Option<Provider>,
+    /// Whether it is `hallpass dev`'s, whose one-time code is handed on to its issuer.
+    pub dev: bool,
     /// The backends.
     pub minters: Minters,
     /// The keys that sign credentials; shared with the minters.
@@ -117,6 +143,8 @@ pub struct Inner {
     endings: Store,
     policy: PolicyEngine,
     verifiers: Verifiers,
+    provider: Option<Provider>,
+    dev: bool,
     minters: Minters,
     keyring: Arc<KeyRing>,
     kek: Kek,
@@ -136,6 +164,7 @@ pub struct Inner {
     killed: Mutex<sweep_leases::Killed>,
     suspended: Mutex<sweep::Suspended>,
     bulkheads: bulkhead::Bulkheads,
+    heard: membership::Heard,
     lists: revocation_lists::Lists,
     status_places: StatusPlaces,
     status_lists: status_lists::StatusLists,
@@ -169,6 +198,7 @@ impl Broker {
             lists: revocation_lists::Lists::new(&parts.minters, parts.clock.now()),
             status_places: StatusPlaces::new(Arc::clone(&parts.entropy)),
             status_lists: status_lists::StatusLists::new(&parts.minters),
+            heard: membership::Heard::default(),
             ids: Ids::new(Arc::clone(&parts.clock), Arc::clone(&parts.entropy)),
             limits: limits::Limits::new(parts.limits, Arc::clone(&parts.clock)),
             clock: parts.clock,
@@ -177,6 +207,8 @@ impl Broker {
             store: parts.store,
             policy: parts.policy,
             verifiers: parts.verifiers,
+            provider: parts.provider,
+            dev: parts.dev,
             minters: parts.minters,
             keyring: parts.keyring,
             kek: parts.kek,
@@ -224,6 +256,18 @@ impl Broker {
     #[must_use]
     pub fn minters(&self) -> &Minters {
         &self.minters
+    }
+
+    /// Whether people can sign in at all.
+    #[must_use]
+    pub fn has_sign_in(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Whether whom to sign in may be suggested to the issuer: in `hallpass dev` only.
+    #[must_use]
+    pub fn passes_login_hints(&self) -> bool {
+        self.dev
     }
 
     /// The present, as the broker has it.
@@ -313,6 +357,17 @@ pub struct RequestsAsk {
     pub state: Option<String>,
     /// Of this agent.
     pub agent: Option<String>,
+    /// The page.
+    pub page: PageAsk,
+}
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Default)]
+pub struct SessionsAsk {
+    /// Of this person; the caller's own when absent.
+    pub person: Option<String>,
+    /// Of everybody.
+    pub all: bool,
     /// The page.
     pub page: PageAsk,
 }

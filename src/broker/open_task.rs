@@ -214,13 +214,15 @@ impl Broker {
             None => ("null".to_owned(), sha256("null")),
         };
         let key = asking.confirmation_key;
-        let digest = request_digest(asking.task, &scopes, ttl, key, plan_digest, decision.bundle)?;
+        let digest = request_digest(asking.task, &scopes, ttl, key, (plan_digest, decision.bundle), &[])?;
         let grant_id = self.ids.grant();
         let state = match &decision.outcome {
             Outcome::Permit(_) => RequestState::Granted { grant: grant_id },
-            Outcome::RequireApproval(Terms { approval: Some(rule), .. }) => {
-                RequestState::Pending { rule: rule.clone(), lapses_at: asking.task.ends_at }
-            }
+            Outcome::RequireApproval(Terms { approval: Some(rule), of_approval, .. }) => RequestState::Pending {
+                rule: rule.clone(),
+                terms: of_approval.clone(),
+                lapses_at: of_approval.lapses_at(asking.now, asking.task.ends_at),
+            },
             Outcome::RequireApproval(Terms { approval: None, .. }) => {
                 return Err(BrokerError::Internal("an approval without a rule".to_owned()));
             }
@@ -256,6 +258,7 @@ impl Broker {
                 ttl,
                 given_at: asking.now,
                 until: asking.task.ends_at,
+                approved: None,
                 state: GrantState::Live,
             })
             .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
@@ -350,7 +353,7 @@ fn note_request(request: &AccessRequest, decision: &Decision, record: &mut Recor
     );
     note_decision(request, decision, record);
     match &request.state {
-        RequestState::Pending { rule, lapses_at } => {
+        RequestState::Pending { rule, lapses_at, .. } => {
             record.note(
                 EventKind::ApprovalAwaited,
                 about_request(request),

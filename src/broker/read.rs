@@ -3,14 +3,9 @@
 
 use std::time::Duration;
 
-use super::evaluate::{Asking, current_digest};
-use super::views::reasons;
-use super::{
-    AgentCaller, Broker, BrokerError, Caller, EventsAsk, LeasesAsk, MAX_WAIT, OperatorCaller, PageAsk, RequestsAsk,
-};
+use super::{AgentCaller, Broker, BrokerError, Caller, EventsAsk, LeasesAsk, MAX_WAIT, OperatorCaller, PageAsk};
 use crate::api::{
-    AgentsPage, DecisionView, EventView, EventsPage, HistoryView, LeaseView, LeasesPage, RequestSummary, RequestView,
-    RequestsPage, TaskAnswer, TermsView, VerdictView, Whoami,
+    AgentsPage, DecisionView, EventView, EventsPage, LeaseView, LeasesPage, RequestSummary, TaskAnswer, Whoami,
 };
 use crate::domain::{AccessRequest, AgentId, Task, TaskId};
 use crate::policy::{OperatorAction, OperatorQuestion};
@@ -24,26 +19,30 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const MAX_PAGE: u32 = 200;
 
 impl PageAsk {
-    fn limit(&self) -> Result<u32, BrokerError> {
+    pub(super) fn limit(&self) -> Result<u32, BrokerError> {
         match self.limit.unwrap_or(DEFAULT_PAGE) {
             limit @ 1..=MAX_PAGE => Ok(limit),
             other => Err(BrokerError::Invalid(format!("`limit` of {other} is out of bounds (1 to {MAX_PAGE})"))),
         }
     }
 
-    fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, BrokerError> {
+    pub(super) fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, BrokerError> {
         let bad = || BrokerError::Invalid("`cursor` is not one that this list gave".to_owned());
         self.cursor.as_deref().map(|cursor| cursor.parse().map_err(|_| bad())).transpose()
     }
 }
 
-/// What those who wait for a task wait for.
-fn how_far(answer: &TaskAnswer) -> (&str, Vec<(&str, Option<u32>)>) {
+/// What those who wait for a task wait for: its state; of each request the state, how many agreed, and how much was asked and
+/// answered.
+fn how_far(answer: &TaskAnswer) -> (&str, Vec<(&str, Option<u32>, usize)>) {
+    let told = |request: &RequestSummary| {
+        request.questions.len() + request.questions.iter().filter(|asked| asked.answered_at.is_some()).count()
+    };
     let given = |request: &RequestSummary| request.approval.as_ref().map(|approval| approval.given);
-    (&answer.state, answer.requests.iter().map(|request| (&*request.state, given(request))).collect())
+    (&answer.state, answer.requests.iter().map(|request| (&*request.state, given(request), told(request))).collect())
 }
 
-fn agent_filter(agent: Option<&str>) -> Result<Option<AgentId>, BrokerError> {
+pub(super) fn agent_filter(agent: Option<&str>) -> Result<Option<AgentId>, BrokerError> {
     Ok(agent.map(str::parse).transpose()?)
 }
 
@@ -53,7 +52,7 @@ fn id_filter<T: std::str::FromStr>(what: &str, text: Option<&str>) -> Result<Opt
 }
 
 /// The cursor for the next page, when this one is full.
-fn next_cursor<T>(items: &[T], limit: u32, cursor: impl Fn(&T) -> String) -> Option<String> {
+pub(super) fn next_cursor<T>(items: &[T], limit: u32, cursor: impl Fn(&T) -> String) -> Option<String> {
     let full = u32::try_from(items.len()).is_ok_and(|count| count >= limit);
     if full { items.last().map(cursor) } else { None }
 }
@@ -163,121 +162,6 @@ impl Broker {
         let request = self.store.find_request(id).await?.ok_or(BrokerError::NotFound("request"))?;
         let task = self.store.find_task(request.task).await?.ok_or(BrokerError::NotFound("request"))?;
         Ok((request, task))
-    }
-
-    /// Requests, oldest first.
-    ///
-    /// # Errors
-    /// [`BrokerError::Forbidden`] or [`BrokerError::Invalid`].
-    pub async fn list_requests(&self, caller: &OperatorCaller, ask: RequestsAsk) -> Result<RequestsPage, BrokerError> {
-        self.may(caller, OperatorAction::Review, None)?;
-        let limit = ask.page.limit()?;
-        let agent = agent_filter(ask.agent.as_deref())?;
-        let states = ["pending", "granted", "denied", "withdrawn", "lapsed"];
-        if ask.state.as_deref().is_some_and(|state| !states.contains(&state)) {
-            return Err(BrokerError::Invalid(format!("`state` is one of {}", states.join(", "))));
-        }
-        let rows = self.store.list_requests(ask.state.as_deref(), agent.as_ref(), ask.page.after()?, limit).await?;
-        let next_cursor = next_cursor(&rows, limit, |row| row.id.to_string());
-        let mut items = Vec::with_capacity(rows.len());
-        for request in rows {
-            let task = self.store.find_task(request.task).await?.ok_or(BrokerError::NotFound("task"))?;
-            items.push(self.request_view(caller, &request, &task).await?);
-        }
-        Ok(RequestsPage { items, next_cursor })
-    }
-
-    /// One request, as an approver reads it.
-    ///
-    /// # Errors
-    /// [`BrokerError::NotFound`] or [`BrokerError::Forbidden`].
-    pub async fn read_request(&self, caller: &OperatorCaller, request: &str) -> Result<RequestView, BrokerError> {
-        let (request, task) = self.request_and_task(request).await?;
-        self.may(caller, OperatorAction::Review, Some(&request.agent))?;
-        self.request_view(caller, &request, &task).await
-    }
-
-    async fn request_view(
-        &self,
-        caller: &OperatorCaller,
-        request: &AccessRequest,
-        task: &Task,
-    ) -> Result<RequestView, BrokerError> {
-        let bundle = self.policy.current();
-        let agent = bundle.agent(&request.agent);
-        let key = request.confirmation_key.as_deref();
-        // Plan and digest as things stand now: a verdict with an older digest is refused, and what is shown is what is bound.
-        // Where nothing could be minted any more, those of then are shown, and cannot be decided on.
-        let standing = agent.and_then(|agent| {
-            let asking =
-                Asking { bundle: &bundle, agent, task, now: self.clock.now(), voters: &[], confirmation_key: key };
-            current_digest(self, &asking, request).ok()
-        });
-        let (effect, digest) = match &standing {
-            Some((plan, digest)) => (plan.effect.as_str(), *digest),
-            None => (request.effect.as_str(), request.digest),
-        };
-        let verdicts = self.store.list_approvals(request.id).await?;
-        let decision = self.store.find_decision(request.decision).await?;
-        let risk = request
-            .scopes
-            .iter()
-            .filter_map(|scope| bundle.catalogue().find(scope.entry()))
-            .map(|entry| entry.risk)
-            .max();
-        let scopes: Vec<String> = request.scopes.iter().map(ToString::to_string).collect();
-        Ok(RequestView {
-            id: request.id.to_string(),
-            task: task.id.to_string(),
-            agent: request.agent.to_string(),
-            owner: agent.map(|agent| agent.owner.to_string()).unwrap_or_default(),
-            state: request.state.as_str().to_owned(),
-            sentence: format!("{} asks for {} for {}", request.agent, scopes.join(" and "), request.ttl),
-            scopes,
-            scope_details: Vec::new(),
-            risk: risk.unwrap_or(100),
-            impact: String::new(),
-            environments: Vec::new(),
-            ttl_seconds: request.ttl.as_secs(),
-            effect: serde_json::from_str(effect).unwrap_or(serde_json::Value::Null),
-            revocation: None,
-            reasons: reasons(decision.as_ref()),
-            unusual: Vec::new(),
-            terms: TermsView::default(),
-            given: 0,
-            questions: Vec::new(),
-            history: HistoryView::default(),
-            siblings: Vec::new(),
-            review: None,
-            rule: request.pending().map(|(rule, _)| rule.to_string()),
-            verdicts: verdicts
-                .iter()
-                .map(|approval| VerdictView {
-                    id: approval.id.to_string(),
-                    in_place_of: None,
-                    narrow: None,
-                    passkey: false,
-                    thought_millis: None,
-                    person: approval.person.to_string(),
-                    verdict: approval.verdict.to_string(),
-                    reason: approval.reason.clone(),
-                    at: approval.at,
-                })
-                .collect(),
-            asserted_purpose: task.purpose.as_str().to_owned(),
-            asserted_message: task.message.as_ref().map(|message| message.as_str().to_owned()),
-            asserted_beneficiary: task.beneficiary.clone(),
-            asserted_references: task.references.clone(),
-            verified_identity: task.identity.clone(),
-            request_digest: digest.to_string(),
-            decision: request.decision.to_string(),
-            asked_at: request.asked_at,
-            lapses_at: request.pending().map(|(_, lapses_at)| lapses_at),
-            cannot_decide: match agent {
-                Some(agent) => self.cannot_decide(caller, &bundle, agent, task, request),
-                None => Some("agent_unknown".to_owned()),
-            },
-        })
     }
 
     /// Leases, oldest first; an agent sees its own.

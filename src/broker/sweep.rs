@@ -7,7 +7,7 @@ use super::end_lease::{Revocation, Telling};
 use super::evaluate::{Asking, is_no_more};
 use super::facts::{Record, about_request};
 use super::{Broker, BrokerError};
-use crate::domain::{AccessRequest, Actor, EndCause, EventKind, Lease, Outcome, Timestamp};
+use crate::domain::{AccessRequest, Actor, Decision, EndCause, EventKind, Lease, Outcome, Timestamp, Unpermitted};
 use crate::store::{Hint, LeaseFilter, StoreError};
 
 /// Rows looked at in one run.
@@ -192,7 +192,8 @@ impl Broker {
     }
 
     /// Whether the bundle in force still lets this lease live: its agent exists, its scopes are in the catalogue and under the
-    /// ceiling, and policy does not say no. A person's yes that was needed is not asked for again.
+    /// ceiling, and policy does not say no. A person's yes that was needed is not asked for again,
+    /// unless whoever gave it may not act any more.
     async fn is_still_permitted(&self, lease: &Lease) -> Result<bool, BrokerError> {
         let bundle = self.policy.current();
         let Some(agent) = bundle.agent(&lease.agent) else { return Ok(false) };
@@ -207,10 +208,20 @@ impl Broker {
             confirmation_key: request.confirmation_key.as_deref(),
         };
         match self.reevaluate(&asking, &lease.scopes, request.ttl) {
-            Ok(decision) => Ok(!matches!(decision.outcome, Outcome::Deny(_))),
+            Ok(Decision { outcome: Outcome::Deny(_), .. }) => Ok(false),
+            Ok(Decision { outcome: Outcome::Permit(_), .. }) => Ok(true),
+            Ok(Decision { outcome: Outcome::RequireApproval(_), .. }) => self.may_its_approvers_act(lease).await,
             Err(error) if is_no_more(&error) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether nobody by whose yes a lease lives was registered as disabled since.
+    async fn may_its_approvers_act(&self, lease: &Lease) -> Result<bool, BrokerError> {
+        let Some(grant) = self.store.find_grant(lease.grant).await?.filter(|grant| grant.approved.is_some()) else {
+            return Ok(true);
+        };
+        Ok(self.lost_its_approval(&grant).await? != Some(Unpermitted::ApproverDisabled))
     }
 
     async fn end_by_policy(&self, lease: Lease) -> Result<(), BrokerError> {

@@ -2,7 +2,9 @@
 
 use super::mint::Ready;
 use super::{Broker, BrokerError};
-use crate::api::{AgentAction, AgentView, ApprovalView, DecisionView, LeaseView, RequestSummary, TaskAnswer};
+use crate::api::{
+    AgentAction, AgentView, ApprovalView, DecisionView, LeaseView, QuestionView, RequestSummary, TaskAnswer,
+};
 use crate::domain::{
     AccessRequest, Agent, ApprovalRule, Decision, Lease, LeaseState, PolicyRef, RequestState, Task, TaskState,
 };
@@ -83,7 +85,7 @@ pub(super) fn reasons(decision: Option<&Decision>) -> Vec<String> {
 impl Broker {
     fn request_summary(&self, request: &AccessRequest, decision: Option<&Decision>, given: u32) -> RequestSummary {
         let (approval, denied) = match &request.state {
-            RequestState::Pending { rule, lapses_at } => {
+            RequestState::Pending { rule, lapses_at, .. } => {
                 (Some(self.approval_view(request, rule, *lapses_at, &reasons(decision), given)), None)
             }
             RequestState::Denied { reason } => {
@@ -99,6 +101,7 @@ impl Broker {
             decision: request.decision.to_string(),
             approval,
             denied,
+            questions: Vec::new(),
         }
     }
 
@@ -111,7 +114,7 @@ impl Broker {
         given: u32,
     ) -> ApprovalView {
         ApprovalView {
-            url: format!("{}/v1/requests/{}", self.public_url, request.id),
+            url: format!("{}/r/{}", self.public_url, request.id),
             rule: rule.to_string(),
             given,
             reason: reasons.join(" "),
@@ -142,6 +145,10 @@ impl Broker {
     pub(super) async fn answer_stored(&self, task: &Task) -> Result<TaskAnswer, BrokerError> {
         let requests = self.store.list_requests_of_task(task.id).await?;
         let decisions = self.store.list_decisions_of_task(task.id).await?;
+        let questions = match requests.iter().any(|request| request.pending().is_some()) {
+            true => self.store.list_questions_of_task(task.id).await?,
+            false => Vec::new(),
+        };
         let mut summaries = Vec::with_capacity(requests.len());
         for request in &requests {
             let decision = decisions.iter().find(|decision| decision.id == request.decision);
@@ -149,7 +156,10 @@ impl Broker {
                 Some(_) => self.store.list_approvals(request.id).await?.len(),
                 None => 0,
             };
-            summaries.push(self.request_summary(request, decision, u32::try_from(given).unwrap_or(u32::MAX)));
+            let mut summary = self.request_summary(request, decision, u32::try_from(given).unwrap_or(u32::MAX));
+            let own = questions.iter().filter(|question| question.request == request.id);
+            summary.questions = own.map(QuestionView::from).collect();
+            summaries.push(summary);
         }
         let now = self.clock.now();
         let leases = self.store.list_leases_of_task(task.id).await?;
@@ -220,6 +230,11 @@ fn next_step(task: &Task, requests: &[RequestSummary]) -> (AgentAction, &'static
         (
             AgentAction::Stop,
             "This task has ended, and everything it held with it. Stop work that needs it and report. Do not use any other key, profile or token you can find.",
+        )
+    } else if requests.iter().any(|request| request.questions.iter().any(|asked| asked.answered_at.is_none())) {
+        (
+            AgentAction::Answer,
+            "A person asks you something before deciding: POST your answer to /requests/{request}/answers of this task, then GET this task with ?wait=25. Do not look for other credentials.",
         )
     } else if any("pending") && any("granted") {
         (

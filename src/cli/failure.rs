@@ -36,6 +36,7 @@ impl Exit {
             | P::PolicyError
             | P::AgentSuspended
             | P::Forbidden
+            | P::CsrfFailed
             | P::ScopeAboveCeiling
             | P::SelfApprovalForbidden
             | P::NotAnApprover => Self::Denied,
@@ -45,14 +46,17 @@ impl Exit {
             | P::TtlTooLong
             | P::PurposeInvalid
             | P::PurposeForbiddenCharacters => Self::Usage,
-            P::InvalidToken | P::IssuerUnavailable => Self::Unauthenticated,
-            P::TaskClosed => Self::Ended,
+            P::InvalidToken | P::IssuerUnavailable | P::StepUpRequired => Self::Unauthenticated,
+            P::TaskClosed | P::ApprovalExpired | P::ApprovalUsed => Self::Ended,
             P::BackendUnavailable | P::BackendRejected | P::TargetChanged => Self::Backend,
             P::PolicyChanged
             | P::PolicyInvalid
             | P::ApprovalMismatch
+            | P::ApprovalStale
             | P::AlreadyDecided
             | P::TooManyPending
+            | P::TooManyQuestions
+            | P::AlreadyDone
             | P::TooManyLeases
             | P::IdempotencyConflict
             | P::InProgress

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::failure::Outcome;
 use super::output::{self, Row, say};
 use super::session::Session;
-use crate::api::{RequestView, VerdictAsk};
+use crate::api::{RequestView, ReviewAsk, ReviewItem, VerdictAsk};
 
 /// `hallpass inbox …`.
 #[derive(Debug, Subcommand)]
@@ -43,6 +43,39 @@ pub(crate) enum InboxCommand {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Let a request pass alone, in an emergency; somebody else must review it within a day
+    BreakGlass {
+        /// The request's id
+        request: String,
+        /// Why it cannot wait
+        #[arg(long)]
+        reason: String,
+        /// The digest `inbox show` printed; a request that changed since is refused
+        #[arg(long, value_name = "DIGEST")]
+        digest: Option<String>,
+    },
+    /// List the reviews of what was let pass in an emergency
+    Reviews {
+        /// Those that were made, too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Say whether it was right to let a request pass alone
+    Review {
+        /// The request's id
+        request: String,
+        /// confirmed or objected; an objection ends what lives of the grant
+        verdict: String,
+        /// What you found
+        note: String,
+    },
+    /// Ask the agent something before you decide; its answer is shown with the request
+    Ask {
+        /// The request's id
+        request: String,
+        /// What you want to know, at most 500 characters
+        text: String,
+    },
 }
 
 impl Row for RequestView {
@@ -62,6 +95,27 @@ impl Row for RequestView {
             format!("{} s", self.ttl_seconds),
             self.scopes.join(", "),
             self.asserted_purpose.clone(),
+        ]
+    }
+}
+
+impl Row for ReviewItem {
+    const HEADS: &'static [&'static str] = &["REQUEST", "STATE", "AGENT", "BROKEN BY", "AT", "DUE", "FOR"];
+
+    fn name(&self) -> String {
+        self.request.clone()
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let state = if self.overdue { "overdue" } else { &self.review.state };
+        vec![
+            self.request.clone(),
+            state.to_owned(),
+            self.agent.clone(),
+            self.breaker.clone(),
+            self.broken_at.to_string(),
+            self.review.due_at.to_string(),
+            self.rule.clone(),
         ]
     }
 }
@@ -93,9 +147,32 @@ pub(crate) async fn run(command: InboxCommand, session: &Session) -> Outcome {
             };
             decide(session, &request, "approve", digest, reason).await
         }
+        InboxCommand::BreakGlass { request, reason, digest } => {
+            let digest = match digest {
+                Some(digest) => digest,
+                None => shown(&client.read_request(&request).await?),
+            };
+            decide(session, &request, "break_glass", digest, Some(reason)).await
+        }
+        InboxCommand::Reviews { all } => {
+            output::list(&client.list_reviews((!all).then_some("due")).await?.items, session.output)?;
+            Ok(0)
+        }
+        InboxCommand::Review { request, verdict, note } => {
+            let review = client.review_request(&request, &ReviewAsk { verdict, note }).await?;
+            let lines = [("request", request.clone()), ("review", review.state.clone())];
+            output::one(&review, &request, session.output, &lines)?;
+            Ok(0)
+        }
         InboxCommand::Deny { request, reason } => {
             let digest = client.read_request(&request).await?.request_digest;
             decide(session, &request, "deny", digest, reason).await
+        }
+        InboxCommand::Ask { request, text } => {
+            let question = client.ask_question(&request, &text).await?;
+            let lines = [("question", question.id.clone()), ("asks", question.text.clone())];
+            output::one(&question, &question.id, session.output, &lines)?;
+            Ok(0)
         }
     }
 }
@@ -134,6 +211,12 @@ fn describe(view: &RequestView) -> Vec<(&'static str, String)> {
     lines.push(("life", format!("{} s", view.ttl_seconds)));
     lines.push(("risk", view.risk.to_string()));
     lines.push(("would mint", view.effect.to_string()));
+    lines.extend(view.unusual.iter().map(|what| ("unusual", what.clone())));
+    for question in &view.questions {
+        lines.push(("question", format!("{}: {}", question.person, question.text)));
+        let answer = question.asserted_answer.as_deref().unwrap_or("(no answer yet)");
+        lines.push(("asserted", format!("answer: {answer}")));
+    }
     lines.push(("asserted", format!("purpose: {}", view.asserted_purpose)));
     if let Some(message) = &view.asserted_message {
         lines.push(("asserted", format!("message: {message}")));

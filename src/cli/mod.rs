@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod config;
 mod creds;
+mod delegation;
 mod demo;
 mod dev;
 mod doctor;
@@ -12,18 +13,22 @@ mod exec;
 mod explain;
 mod failure;
 mod inbox;
+mod insights;
 mod inspect;
 mod keys;
 mod lease;
+mod login;
 mod migrate;
 mod output;
 mod policy;
 mod reconcile;
 mod refusal;
 mod revoke;
+mod saved;
 mod scope;
 mod serve;
 mod session;
+mod sessions;
 mod task;
 mod text;
 mod whoami;
@@ -114,10 +119,29 @@ enum Command {
     },
     /// Who the server thinks you are
     Whoami,
+    /// Sign in with your browser; commands that call the server use the session from then on
+    Login(login::LoginArgs),
+    /// End the session that `login` began
+    Logout,
+    /// Who is signed in where
+    Session {
+        #[command(subcommand)]
+        command: sessions::SessionCommand,
+    },
     /// Requests that wait for a person
     Inbox {
         #[command(subcommand)]
         command: inbox::InboxCommand,
+    },
+    /// Let somebody decide in your place while you are away
+    Delegation {
+        #[command(subcommand)]
+        command: delegation::DelegationCommand,
+    },
+    /// How much approvers are asked, and what could be policy
+    Insights {
+        #[command(subcommand)]
+        command: insights::InsightsCommand,
     },
     /// What is live
     Lease {
@@ -197,7 +221,12 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Task { command } => task::run(command, &session).await,
         Command::Scope { command } => scope::run(&command, &session).await,
         Command::Whoami => whoami::run(&session).await,
+        Command::Login(args) => login::login(&args, &session).await,
+        Command::Logout => login::logout(&session).await,
+        Command::Session { command } => sessions::run(command, &session).await,
         Command::Inbox { command } => inbox::run(command, &session).await,
+        Command::Delegation { command } => delegation::run(command, &session).await,
+        Command::Insights { command } => insights::run(command, &session).await,
         Command::Lease { command } => lease::run(command, &session).await,
         Command::Revoke(args) => revoke::run(args, &session).await,
         Command::Agent { command } => agent::run(command, &session).await,

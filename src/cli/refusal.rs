@@ -12,7 +12,7 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { .. } => Self::new(Exit::Unreachable, error.to_string())
                 .fix("start the server (`hallpass serve`, or `hallpass dev` to try it), or name another with --server"),
             ClientError::NoToken(why) => Self::new(Exit::Unauthenticated, why)
-                .fix("set HALLPASS_TOKEN_FILE, or use --as NAME beside a running `hallpass dev`"),
+                .fix("run `hallpass login`, set HALLPASS_TOKEN_FILE, or use --as NAME beside a running `hallpass dev`"),
             ClientError::Unreadable { .. } => Self::new(Exit::Failure, error.to_string())
                 .fix("check --server, and that client and server are of one version"),
             ClientError::Invalid(why) => Self::usage(why),
@@ -49,6 +49,7 @@ const fn advice(action: AgentAction) -> &'static str {
     match action {
         AgentAction::Proceed => "go on",
         AgentAction::Wait => "wait for a person, then ask again",
+        AgentAction::Answer => "answer what you are asked, then wait",
         AgentAction::Narrow => "ask for less: fewer scopes, or a shorter life",
         AgentAction::AskHuman => "ask the person you work for",
         AgentAction::RetryLater => "try the same again later",
@@ -58,8 +59,9 @@ const fn advice(action: AgentAction) -> &'static str {
 
 fn explain_token(mut failure: Failure, refusal: &Refusal) -> Failure {
     let Some(claims) = &refusal.presented else {
-        "your identity token was rejected: it is not a signed JWT in compact form".clone_into(&mut failure.message);
-        return failure.fix("present the token exactly as your platform issued it");
+        "you are not signed in: there is no identity token, it is not a signed JWT in compact form, or your session is over"
+            .clone_into(&mut failure.message);
+        return failure.fix("run `hallpass login`, or present the token exactly as your platform issued it");
     };
     let (why, fix) = likely_cause(claims, refusal.server_now);
     failure.message = format!("your identity token was rejected: {why}");

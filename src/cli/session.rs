@@ -6,11 +6,12 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::dev::DevState;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::output::Format;
+use super::saved::SavedSessions;
 use crate::app::env;
 use crate::client::{Client, ClientSettings, TokenSource};
-use crate::sys::{Ids, SecretString, SystemClock, SystemEntropy};
+use crate::sys::{Clock as _, Ids, SecretString, SystemClock, SystemEntropy};
 
 /// The server a command calls when nobody says.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8600";
@@ -49,21 +50,48 @@ impl Session {
     /// # Errors
     /// When the address, the token or the dev folder cannot be used.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let (server, tokens) = match &self.dev_name {
-            Some(name) => {
-                let dev = DevState::load(&self.dev_dir)?;
-                (self.server.clone().unwrap_or_else(|| dev.server.clone()), dev.tokens(name)?)
-            }
-            None => (self.server.clone().unwrap_or_else(|| DEFAULT_SERVER.to_owned()), self.tokens()),
+        let Some(name) = &self.dev_name else {
+            let nobody = self.client_of(TokenSource::Nobody)?;
+            let tokens = self.tokens(nobody.server())?;
+            return Ok(nobody.with_tokens(tokens));
         };
+        let dev = DevState::load(&self.dev_dir)?;
+        let server = self.server.clone().unwrap_or_else(|| dev.server.clone());
+        self.client_at(server, dev.tokens(name)?)
+    }
+
+    /// A client for the server that calls as whoever these tokens are of.
+    ///
+    /// # Errors
+    /// When the address cannot be used.
+    pub(crate) fn client_of(&self, tokens: TokenSource) -> Result<Client, Failure> {
+        self.client_at(self.server.clone().unwrap_or_else(|| DEFAULT_SERVER.to_owned()), tokens)
+    }
+
+    fn client_at(&self, server: String, tokens: TokenSource) -> Result<Client, Failure> {
         let settings = ClientSettings { server, tokens, ca_file: self.ca_file.clone(), ids: system_ids() };
         Ok(Client::new(settings)?)
     }
 
-    fn tokens(&self) -> TokenSource {
+    /// What was given for this call, else the session at this server.
+    fn tokens(&self, server: &str) -> Result<TokenSource, Failure> {
         if let Some(path) = &self.token_file {
-            return TokenSource::File(path.clone());
+            return Ok(TokenSource::File(path.clone()));
         }
-        env::read(env::TOKEN).map_or(TokenSource::Nobody, |token| TokenSource::Fixed(SecretString::from(token.trim())))
+        if let Some(token) = env::read(env::TOKEN) {
+            return Ok(TokenSource::Fixed(SecretString::from(token.trim())));
+        }
+        let kept = match SavedSessions::of_this_person() {
+            Some(saved) => saved.find(server)?,
+            None => None,
+        };
+        match kept {
+            Some(kept) if kept.ends_at <= SystemClock.now() => {
+                Err(Failure::new(Exit::Unauthenticated, format!("your session at {server} ended at {}", kept.ends_at))
+                    .fix("run `hallpass login`"))
+            }
+            Some(kept) => Ok(TokenSource::Fixed(kept.token())),
+            None => Ok(TokenSource::Nobody),
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::failure::{Exit, Failure, Outcome};
 use super::output::{self, Format, say};
 use super::session::Session;
 use super::text;
-use crate::api::{Closure, RequestSummary, TaskAnswer, TaskAsk};
+use crate::api::{AnswerAsk, Closure, RequestSummary, TaskAnswer, TaskAsk};
 use crate::client::{Client, LONGEST_POLL};
 
 /// What a task is asked for with.
@@ -90,6 +90,17 @@ pub(crate) enum TaskCommand {
         /// The task's id
         task: String,
     },
+    /// Answer what a person asks about a request of the task
+    Answer {
+        /// The task's id
+        task: String,
+        /// The request's id
+        request: String,
+        /// The question's id
+        question: String,
+        /// What you say to it, at most 500 characters
+        text: String,
+    },
     /// End a task because its work is done
     Complete {
         /// The task's id
@@ -120,6 +131,13 @@ pub(crate) async fn run(command: TaskCommand, session: &Session) -> Outcome {
             let answer = wait(&client, client.read_task(&task, None).await?).await?;
             let answer = if answer.state == "open" { client.collect(&task).await? } else { answer };
             show(&answer, session.output)
+        }
+        TaskCommand::Answer { task, request, question, text } => {
+            let answered = client.answer_question(&task, &request, &AnswerAsk { question, text }).await?;
+            let lines =
+                [("question", answered.text.clone()), ("answer", answered.asserted_answer.clone().unwrap_or_default())];
+            output::one(&answered, &answered.id, session.output, &lines)?;
+            Ok(0)
         }
         TaskCommand::Complete { task } => closure(&client.complete(&task).await?, session.output),
         TaskCommand::Cancel { task } => closure(&client.cancel(&task).await?, session.output),
@@ -218,6 +236,9 @@ fn show(answer: &TaskAnswer, format: Format) -> Outcome {
         lines.push(("request", format!("{} {} {}", request.id, request.state, request.scopes.join(", "))));
         if let Some(approval) = &request.approval {
             lines.push(("", format!("needs {}: {} — {}", approval.rule, approval.reason, approval.url)));
+        }
+        for asked in request.questions.iter().filter(|asked| asked.answered_at.is_none()) {
+            lines.push(("", format!("{} asks: {} (question {})", asked.person, asked.text, asked.id)));
         }
         if let Some(denied) = &request.denied {
             lines.push(("", format!("{}: {}", denied.reason, denied.because.join("; "))));

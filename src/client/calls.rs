@@ -56,14 +56,14 @@ pub struct EventsFilter {
     pub cursor: Option<String>,
 }
 
-type Query = Vec<(&'static str, String)>;
+pub(super) type Query = Vec<(&'static str, String)>;
 
-fn query(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Query {
+pub(super) fn query(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Query {
     pairs.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect()
 }
 
 /// An id as one path segment: anything that is not of an id's alphabet would name another path.
-fn segment(id: &str) -> Result<&str, ClientError> {
+pub(super) fn segment(id: &str) -> Result<&str, ClientError> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if !id.is_empty() && id.len() <= 128 && id.bytes().all(fits) && !id.bytes().all(|b| b == b'.') {
         Ok(id)

@@ -4,10 +4,13 @@
 
 mod calls;
 mod error;
+mod people;
+mod sign_in;
 mod token;
 mod transport;
 
 pub use calls::{EventsFilter, LONGEST_POLL, LeasesFilter};
 pub use error::{ClientError, Refusal};
+pub use sign_in::Polled;
 pub use token::{TokenSource, UnverifiedClaims};
 pub use transport::{Client, ClientSettings};

@@ -135,7 +135,7 @@ impl Client {
         self.send(request, None).await
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         method: Method,
         path: &str,
@@ -177,7 +177,7 @@ impl Client {
         Err(ClientError::Refused(Box::new(Refusal { problem, retry_after_secs, server_now, presented })))
     }
 
-    async fn body(&self, answer: reqwest::Response) -> Result<Vec<u8>, ClientError> {
+    pub(super) async fn body(&self, answer: reqwest::Response) -> Result<Vec<u8>, ClientError> {
         let mut body = Vec::new();
         let mut chunks = answer.bytes_stream();
         while let Some(chunk) = chunks.next().await {
@@ -190,15 +190,15 @@ impl Client {
         Ok(body)
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+    pub(super) fn unreachable(&self, error: &reqwest::Error) -> ClientError {
         ClientError::Unreachable { server: self.server().to_owned(), why: cause(error) }
     }
 
-    fn unreadable(&self, why: &str) -> ClientError {
+    pub(super) fn unreadable(&self, why: &str) -> ClientError {
         ClientError::Unreadable { server: self.server().to_owned(), why: why.to_owned() }
     }
 
-    fn stranger(&self, status: StatusCode) -> ClientError {
+    pub(super) fn stranger(&self, status: StatusCode) -> ClientError {
         self.unreadable(&format!("it answered {status} without a problem document, so it may not be a Hallpass server"))
     }
 }

@@ -1,6 +1,6 @@
 //! Policy's answer. A denial is an answer, not an error; and the answer for a set is the strictest of its parts.
 
-use super::{ApprovalRule, DecisionId, Digest, Timestamp, Ttl};
+use super::{ApprovalRule, ApprovalTerms, DecisionId, Digest, Timestamp, Ttl};
 
 /// A policy that determined a decision.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -18,6 +18,17 @@ pub struct Terms {
     pub max_ttl: Ttl,
     /// Who must agree first, if anybody.
     pub approval: Option<ApprovalRule>,
+    /// What their yes takes, and what it is good for.
+    #[serde(default)]
+    pub of_approval: ApprovalTerms,
+}
+
+impl Terms {
+    /// A life of at most so long, and nobody must agree.
+    #[must_use]
+    pub fn of(max_ttl: Ttl) -> Self {
+        Self { max_ttl, approval: None, of_approval: ApprovalTerms::default() }
+    }
 }
 
 /// Why the answer is no.
@@ -85,14 +96,13 @@ impl Outcome {
             (denied @ Self::Deny(_), _) | (_, denied @ Self::Deny(_)) => denied,
             (Self::RequireApproval(one) | Self::Permit(one), Self::RequireApproval(two) | Self::Permit(two)) => {
                 let max_ttl = one.max_ttl.min(two.max_ttl);
-                let approval = match (one.approval, two.approval) {
-                    (Some(one), Some(two)) => Some(one.and(two)),
-                    (rule, None) | (None, rule) => rule,
+                let (rule, of_approval) = match (one.approval, two.approval) {
+                    (Some(rule), Some(other)) => (rule.and(other), one.of_approval.meet(two.of_approval)),
+                    (Some(rule), None) => (rule, one.of_approval),
+                    (None, Some(rule)) => (rule, two.of_approval),
+                    (None, None) => return Self::Permit(Terms::of(max_ttl)),
                 };
-                match approval {
-                    Some(rule) => Self::RequireApproval(Terms { max_ttl, approval: Some(rule) }),
-                    None => Self::Permit(Terms { max_ttl, approval: None }),
-                }
+                Self::RequireApproval(Terms { max_ttl, approval: Some(rule), of_approval })
             }
         }
     }
@@ -120,16 +130,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{Denial, Outcome, Terms};
-    use crate::domain::Ttl;
+    use crate::domain::approval_terms::tests::any_terms;
+    use crate::domain::{ApprovalTerms, Ttl};
 
     fn any_outcome() -> impl Strategy<Value = Outcome> {
-        let terms = |ttl: i64, rule: Option<String>| Terms {
+        let terms = |ttl: i64, rule: Option<String>, of_approval: ApprovalTerms| Terms {
             max_ttl: Ttl::from_secs(ttl).unwrap(),
             approval: rule.map(|group| format!("1 of {group}").parse().unwrap()),
+            of_approval,
         };
         prop_oneof![
-            (1..9_i64).prop_map(move |ttl| Outcome::Permit(terms(ttl, None))),
-            (1..9_i64, "[ab]").prop_map(move |(ttl, group)| Outcome::RequireApproval(terms(ttl, Some(group)))),
+            (1..9_i64).prop_map(move |ttl| Outcome::Permit(terms(ttl, None, ApprovalTerms::default()))),
+            (1..9_i64, "[ab]", any_terms()).prop_map(move |(ttl, group, of)| Outcome::RequireApproval(terms(
+                ttl,
+                Some(group),
+                of
+            ))),
             Just(Outcome::Deny(Denial::NotPermitted)),
             Just(Outcome::Deny(Denial::Forbidden)),
             "[ab]".prop_map(|error| Outcome::Deny(Denial::PolicyError { errors: vec![error] })),
@@ -155,6 +171,11 @@ mod tests {
             prop_assert_eq!(strict, floor);
             if strict < 2 {
                 prop_assert_eq!(strictness(&both).1, strictness(&one).1.max(strictness(&two).1), "the shorter life");
+            }
+            if let (Outcome::RequireApproval(both), Outcome::RequireApproval(one), Outcome::RequireApproval(two)) =
+                (&both, &one, &two)
+            {
+                prop_assert_eq!(&both.of_approval, &one.of_approval.clone().meet(two.of_approval.clone()));
             }
             prop_assert_eq!(strictness(&both), strictness(&two.meet(one)), "in either order");
         }

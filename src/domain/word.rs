@@ -84,6 +84,8 @@ words! {
         Aborted = "aborted",
         /// Nothing the task asked for was permitted.
         Denied = "denied",
+        /// The yes it rests on is used up, past its time, or counts no longer.
+        Unapproved = "unapproved",
         /// The database was restored: whether it had been ended since the backup is not known.
         Restored = "restored",
     }

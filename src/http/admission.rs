@@ -1,6 +1,9 @@
 //! How much is worked on at once. What comes on top is refused at once and cheaply, so that those who were let in are answered
 //! in time; what ends authority has room of its own, so that no flood of requests keeps anybody from ending anything.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use axum::http::{Method, Request};
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
@@ -10,6 +13,10 @@ const COMMON: usize = 256;
 const ENDING: usize = 256;
 /// Of those that wait for something to change.
 const WAITING: usize = 1024;
+/// Streams of the console that are open at the same time; they take no room of the others'.
+const STREAMS: usize = 256;
+/// Of those that belong to one session.
+const STREAMS_OF_ONE: usize = 6;
 
 /// Room for requests, by what they are for.
 #[derive(Debug)]
@@ -17,11 +24,31 @@ pub struct Admission {
     common: Semaphore,
     ending: Semaphore,
     waiting: Semaphore,
+    streams: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// Room for one stream, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Stream {
+    of: String,
+    all: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = all.get_mut(&self.of) {
+            *open = open.saturating_sub(1);
+            if *open == 0 {
+                all.remove(&self.of);
+            }
+        }
+    }
 }
 
 impl Default for Admission {
     fn default() -> Self {
-        Self { common: Semaphore::new(COMMON), ending: Semaphore::new(ENDING), waiting: Semaphore::new(WAITING) }
+        Self { common: Semaphore::new(COMMON), ending: Semaphore::new(ENDING), waiting: Semaphore::new(WAITING), streams: Arc::default() }
     }
 }
 
@@ -45,13 +72,26 @@ impl Admission {
         };
         room.try_acquire().map(Some)
     }
+
+    /// Let a stream of somebody's in, if there is room for one more.
+    pub(super) fn admit_stream(&self, of: &str) -> Option<Stream> {
+        let mut all = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.values().sum::<usize>() >= STREAMS || all.get(of).is_some_and(|open| *open >= STREAMS_OF_ONE) {
+            return None;
+        }
+        let open = all.entry(of.to_owned()).or_default();
+        *open = open.saturating_add(1);
+        Some(Stream { of: of.to_owned(), all: Arc::clone(&self.streams) })
+    }
 }
 
 /// Revocations and the kill switch, the ends of tasks, suspensions, and heartbeats, without which tasks end.
 fn ends_or_keeps_alive(method: &Method, path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or_default();
     method == Method::POST
-        && (path == "/v1/revocations" || matches!(last, "complete" | "cancel" | "heartbeat" | "suspend"))
+        && (matches!(path, "/v1/revocations" | "/v1/sessions/end-all")
+            || (path.starts_with("/v1/sessions/") && last == "end")
+            || matches!(last, "complete" | "cancel" | "heartbeat" | "suspend"))
 }
 
 #[cfg(test)]
@@ -93,5 +133,16 @@ mod tests {
         assert!(admission.admit(&wait).is_err());
         assert!(admission.admit(&request("POST", "/v1/tasks")).is_ok());
         drop(waiting);
+    }
+    #[test]
+    fn streams_are_bounded_for_each_session_and_for_all() {
+        let admission = Admission::default();
+        let own: Vec<_> = (0..STREAMS_OF_ONE).map(|_| admission.admit_stream("ses_1").unwrap()).collect();
+        assert!(admission.admit_stream("ses_1").is_none());
+        let others: Vec<_> = (STREAMS_OF_ONE..STREAMS).map(|n| admission.admit_stream(&n.to_string()).unwrap()).collect();
+        assert!(admission.admit_stream("ses_2").is_none());
+        drop((own, others));
+        assert!(admission.admit_stream("ses_1").is_some());
+        assert!(admission.streams.lock().unwrap().is_empty());
     }
 }

@@ -46,8 +46,13 @@ impl RequestIds {
     }
 }
 
-pub(super) async fn frame(State(state): State<Arc<HttpState>>, request: Request, next: Next) -> Response {
+/// The request's id, for whoever answers in a shape of their own.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) String);
+
+pub(super) async fn frame(State(state): State<Arc<HttpState>>, mut request: Request, next: Next) -> Response {
     let id = taken_over(request.headers()).unwrap_or_else(|| state.request_ids.make());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let is_private = ["/v1/", "/oauth/"].iter().any(|prefix| request.uri().path().starts_with(prefix));
     let method = method_word(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();

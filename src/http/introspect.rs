@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -37,7 +38,7 @@ pub(super) struct IntrospectForm {
 /// An error as OAuth answers it (RFC 6749 §5.2).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct OAuthError {
-    /// `invalid_request`, `invalid_client`, `temporarily_unavailable` or `server_error`.
+    /// One word of RFC 6749 §5.2 or RFC 8628 §3.5, or `temporarily_unavailable` or `server_error`.
     error: &'static str,
     /// The same in a sentence.
     error_description: String,
@@ -48,7 +49,7 @@ pub(super) struct OAuthError {
 }
 
 impl OAuthError {
-    fn new(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
         Self { error, error_description: description.into(), status: status.as_u16(), retry_after: None }
     }
 
@@ -107,23 +108,41 @@ pub(super) async fn introspect(State(state): State<Arc<HttpState>>, request: Req
         state.broker.admit_address(address).map_err(Refusal::from)?;
         return Err(OAuthError::invalid_client());
     };
-    let invalid = |why| OAuthError::new(StatusCode::BAD_REQUEST, "invalid_request", why);
-    let is_form = media_type(&parts.headers).is_some_and(|(kind, charset)| {
+    let [token] = read_form(&parts.headers, body, ["token"]).await?;
+    match token.filter(|token| !token.is_empty()) {
+        Some(token) => {
+            let found = state.broker.introspect(&resource_server, &token).await.map_err(Refusal::from)?;
+            Ok(answer(&found))
+        }
+        None => Err(OAuthError::new(StatusCode::BAD_REQUEST, "invalid_request", "Send one `token`.")),
+    }
+}
+
+/// Some members of a form, each of which may come once (RFC 6749 §3.2); others are ignored.
+pub(super) async fn read_form<const N: usize>(
+    headers: &HeaderMap,
+    body: Body,
+    names: [&str; N],
+) -> Result<[Option<String>; N], OAuthError> {
+    let invalid = |why: String| OAuthError::new(StatusCode::BAD_REQUEST, "invalid_request", why);
+    let is_form = media_type(headers).is_some_and(|(kind, charset)| {
         kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
             && charset.is_none_or(|set| set.eq_ignore_ascii_case("utf-8"))
     });
     if !is_form {
-        return Err(invalid("Send the body as `Content-Type: application/x-www-form-urlencoded`."));
+        return Err(invalid("Send the body as `Content-Type: application/x-www-form-urlencoded`.".to_owned()));
     }
-    let form = read(&parts.headers, body).await?;
-    let mut tokens = url::form_urlencoded::parse(&form).filter(|(name, _)| name == "token").map(|(_, value)| value);
-    match (tokens.next(), tokens.next()) {
-        (Some(token), None) if !token.is_empty() => {
-            let found = state.broker.introspect(&resource_server, &token).await.map_err(Refusal::from)?;
-            Ok(answer(&found))
+    let form = read(headers, body).await?;
+    let mut found = [const { None }; N];
+    for (name, value) in url::form_urlencoded::parse(&form) {
+        let Some(slot) = names.iter().position(|known| *known == name).and_then(|at| found.get_mut(at)) else {
+            continue;
+        };
+        if slot.replace(value.into_owned()).is_some() {
+            return Err(invalid(format!("Send one `{name}`.")));
         }
-        _ => Err(invalid("Send one `token`.")),
     }
+    Ok(found)
 }
 
 fn authenticate(state: &HttpState, headers: &HeaderMap) -> Option<ResourceServer> {

@@ -6,20 +6,26 @@ mod admission;
 mod agents;
 mod body;
 mod caller;
+mod console;
+mod delegations;
 mod delivery;
+mod device;
 mod frame;
 mod health;
 mod idempotency;
+mod insights;
 mod introspect;
 mod leases;
 mod lists;
 mod metrics;
 mod policy;
 mod problem;
+mod questions;
 mod reference;
 mod refusal;
 mod requests;
 mod serve;
+mod sessions;
 mod tasks;
 
 use std::sync::Arc;
@@ -38,6 +44,7 @@ use crate::broker::{Broker, BrokerError};
 
 pub use address::Peer;
 pub use admission::Admission;
+pub use console::SIGN_IN_CALLBACK;
 pub use frame::RequestIds;
 pub use metrics::metrics_router;
 pub use serve::{Limits, serve};
@@ -69,6 +76,7 @@ pub fn router(state: HttpState) -> Router {
     let (routes, _) = assemble().split_for_parts();
     let state = Arc::new(state);
     routes
+        .merge(console::router(&state))
         .fallback(async || Refusal::not_found())
         .method_not_allowed_fallback(async || {
             Refusal::new(ProblemKind::MethodNotAllowed, "Use a method that the `Allow` header names.")
@@ -84,7 +92,7 @@ pub fn openapi_document() -> String {
 
 /// Every route and who may call it.
 pub fn route_list() -> Vec<openapi::Route> {
-    openapi::routes(&assemble().into_openapi())
+    openapi::routes(&assemble().into_openapi()).into_iter().chain(console::route_list()).collect()
 }
 
 fn assemble() -> OpenApiRouter<Arc<HttpState>> {
@@ -100,6 +108,13 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::read))
         .routes(routes!(requests::decide))
+        .routes(routes!(delegations::review))
+        .routes(routes!(delegations::reviews))
+        .routes(routes!(delegations::give))
+        .routes(routes!(delegations::list))
+        .routes(routes!(delegations::end))
+        .routes(routes!(questions::ask))
+        .routes(routes!(questions::answer_one))
         .routes(routes!(leases::list))
         .routes(routes!(leases::revoke))
         .routes(routes!(policy::scopes))
@@ -110,6 +125,13 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(agents::suspend))
         .routes(routes!(agents::resume))
         .routes(routes!(agents::events))
+        .routes(routes!(insights::approvals))
+        .routes(routes!(insights::suggestions))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(sessions::end_all))
+        .routes(routes!(device::authorize))
+        .routes(routes!(device::token))
         .routes(routes!(introspect::introspect))
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))

@@ -71,6 +71,12 @@ impl Refusal {
         self
     }
 
+    /// With a `WWW-Authenticate` challenge.
+    pub(super) const fn challenging(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
     pub(super) const fn after_secs(mut self, secs: u64) -> Self {
         self.retry_after_secs = Some(secs);
         self

@@ -70,8 +70,10 @@ pub(super) async fn read(
         ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
     responses(
         (status = 200, description = "What came of it", body = VerdictAnswer),
+        (status = 401, description = "step-up-required"),
         (status = 403, description = "self-approval-forbidden, not-an-approver, forbidden"),
-        (status = 409, description = "approval-mismatch, already-decided, policy-changed"),
+        (status = 409, description = "approval-stale, approval-mismatch, already-decided, policy-changed"),
+        (status = 410, description = "approval-expired"),
         (status = 422, description = "idempotency-conflict"),
     ))]
 pub(super) async fn decide(

@@ -47,17 +47,26 @@ pub(super) fn check_signature(jws: &CompactJws, algorithm: Algorithm, keys: &Key
 }
 
 /// What a token says, once its signature is verified, apart from its times.
-pub(super) fn read_claims(token: &PresentedToken, rules: &Rules) -> Result<(VerifiedIdentity, Times), Reject> {
+pub(super) fn read_claims(
+    token: &PresentedToken,
+    rules: &Rules,
+    audience: &str,
+) -> Result<(VerifiedIdentity, Times), Reject> {
     let verified = &token.unverified_claims;
     let times = Times::read(verified)?;
-    claims::check_audience(verified, &rules.audience)?;
+    claims::check_audience(verified, audience)?;
     let subject = claims::subject(verified)?;
     if rules.preset == Preset::Spiffe {
         check_svid(subject, rules)?;
     }
-    let (groups, email) = match rules.whom {
-        Audience::Agents => (Vec::new(), None),
-        Audience::People => (claims::groups(verified, &rules.groups_claim)?, claims::email(verified)),
+    let (groups, email, auth_time, acr) = match rules.whom {
+        Audience::Agents => (Vec::new(), None, None, None),
+        Audience::People => (
+            claims::groups(verified, &rules.groups_claim)?,
+            claims::email(verified),
+            claims::auth_time(verified)?,
+            claims::acr(verified)?,
+        ),
     };
     let identity = VerifiedIdentity {
         issuer: Arc::clone(&rules.issuer),
@@ -70,6 +79,8 @@ pub(super) fn read_claims(token: &PresentedToken, rules: &Rules) -> Result<(Veri
         claims: Arc::new(claims::flatten(verified)),
         groups,
         email,
+        auth_time,
+        acr,
     };
     Ok((identity, times))
 }

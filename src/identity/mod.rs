@@ -8,6 +8,7 @@ mod jwt;
 mod keys;
 mod presented;
 mod presets;
+mod provider;
 mod reject;
 mod roca;
 mod settings;
@@ -17,9 +18,10 @@ mod verifiers;
 pub use algorithm::Algorithm;
 pub use presented::PresentedToken;
 pub use presets::Preset;
+pub use provider::{Asked, Provider, ProviderError, SignInSettings};
 pub use reject::{IdentityError, Reject};
 pub use settings::{IssuerSettings, SettingsError};
-pub use verifiers::{IssuerInfo, IssuerState, IssuerStatus, Verifiers};
+pub use verifiers::{ExpectedSignIn, IssuerInfo, IssuerState, IssuerStatus, Verifiers};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,6 +52,8 @@ pub struct VerifiedIdentity {
     pub(in crate::identity) claims: Arc<BTreeMap<String, String>>,
     pub(in crate::identity) groups: Vec<String>,
     pub(in crate::identity) email: Option<String>,
+    pub(in crate::identity) auth_time: Option<Timestamp>,
+    pub(in crate::identity) acr: Option<String>,
 }
 
 impl VerifiedIdentity {
@@ -112,5 +116,17 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn email(&self) -> Option<&str> {
         self.email.as_deref()
+    }
+
+    /// When a person last proved to the issuer who they are (OpenID Connect Core §2, `auth_time`), if it says so.
+    #[must_use]
+    pub const fn auth_time(&self) -> Option<Timestamp> {
+        self.auth_time
+    }
+
+    /// The authentication context class the issuer states for a person (`acr`).
+    #[must_use]
+    pub fn acr(&self) -> Option<&str> {
+        self.acr.as_deref()
     }
 }

@@ -41,6 +41,8 @@ words! {
         SubMissing = "sub_missing",
         /// Not a SPIFFE ID of the trust domain whose key signed it, or no JWT-SVID.
         SvidInvalid = "svid_invalid",
+        /// It answers another sign-in than the one it was brought to.
+        NonceMismatch = "nonce_mismatch",
         /// Presented a second time although it may be used once.
         TokenReplayed = "token_replayed",
     }

@@ -200,12 +200,18 @@ impl IssuerSettings {
             self.check_scheme("jwks_url", url)?;
             return Ok(KeySource::Url(url.clone()));
         }
-        // OpenID Connect Discovery 1.0 §4: the path is appended, after any final slash is taken off.
-        let base = rules.issuer.strip_suffix('/').unwrap_or(&rules.issuer);
+        let document = self.discovery_document(&rules.issuer)?;
+        Ok(KeySource::Discovery { document, issuer: rules.issuer.to_string(), hosts: self.jwks_hosts.clone() })
+    }
+
+    /// Where the issuer says what it is (OpenID Connect Discovery 1.0 §4): the path is appended, after any final slash is taken
+    /// off.
+    pub(super) fn discovery_document(&self, issuer: &str) -> Result<Url, SettingsError> {
+        let base = issuer.strip_suffix('/').unwrap_or(issuer);
         let document = Url::parse(&format!("{base}/.well-known/openid-configuration"))
             .map_err(|error| self.failed("`issuer` is no URL, so it needs `jwks_file` or `jwks_url`", &error))?;
         self.check_scheme("issuer", &document)?;
-        Ok(KeySource::Discovery { document, issuer: rules.issuer.to_string(), hosts: self.jwks_hosts.clone() })
+        Ok(document)
     }
 
     fn check_scheme(&self, key: &str, url: &Url) -> Result<(), SettingsError> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use super::claims::Times;
+use super::algorithm::Algorithm;
+use super::claims::{self, Times};
 use super::jwks::{Held, Keys};
 use super::settings::Rules;
 use super::spiffe::SpiffeId;
@@ -82,6 +83,42 @@ pub struct IssuerStatus {
     pub age_seconds: Option<i64>,
 }
 
+/// What the ID token of a sign-in must be.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpectedSignIn<'a> {
+    /// Of which issuer.
+    pub issuer: &'a str,
+    /// For which client.
+    pub client: &'a str,
+    /// With which nonce.
+    pub nonce: &'a str,
+}
+
+impl Issuer {
+    async fn usable(&self, now: Timestamp) -> Result<Arc<Held>, IdentityError> {
+        let unavailable = || IdentityError::Unavailable { issuer: self.rules.name.clone() };
+        self.keys.usable(now).await.ok_or_else(unavailable)
+    }
+
+    /// The signature, by keys that are fetched anew when the token names one we do not have; the keys it was verified with.
+    async fn check_signature(
+        &self,
+        token: &PresentedToken,
+        algorithm: Algorithm,
+        mut held: Arc<Held>,
+        now: Timestamp,
+    ) -> Result<Arc<Held>, IdentityError> {
+        let mut checked = jwt::check_signature(&token.jws, algorithm, &held.set);
+        if checked == Err(Reject::KeyUnknown) {
+            self.keys.look_again(now).await;
+            held = self.usable(now).await?;
+            checked = jwt::check_signature(&token.jws, algorithm, &held.set);
+        }
+        checked?;
+        Ok(held)
+    }
+}
+
 impl Verifiers {
     /// From the settings; fetches nothing yet.
     ///
@@ -119,25 +156,41 @@ impl Verifiers {
     pub async fn verify(&self, token: &PresentedToken, now: Timestamp) -> Result<VerifiedIdentity, IdentityError> {
         let (index, issuer) = self.issuer_of(token).ok_or(Reject::UnknownIssuer)?;
         let algorithm = jwt::check_header(&token.jws, &issuer.rules)?;
-        let unavailable = || IdentityError::Unavailable { issuer: issuer.rules.name.clone() };
-        let mut held = issuer.keys.usable(now).await.ok_or_else(unavailable)?;
+        let held = issuer.usable(now).await?;
         if let Some(proven) = self.recall(token, index, &held) {
             proven.times.check(&issuer.rules, now)?;
             return Ok(proven.identity.clone());
         }
-        let mut checked = jwt::check_signature(&token.jws, algorithm, &held.set);
-        if checked == Err(Reject::KeyUnknown) {
-            issuer.keys.look_again(now).await;
-            held = issuer.keys.usable(now).await.ok_or_else(unavailable)?;
-            checked = jwt::check_signature(&token.jws, algorithm, &held.set);
-        }
-        checked?;
-        let (identity, times) = jwt::read_claims(token, &issuer.rules)?;
+        let held = issuer.check_signature(token, algorithm, held, now).await?;
+        let (identity, times) = jwt::read_claims(token, &issuer.rules, &issuer.rules.audience)?;
         times.check(&issuer.rules, now)?;
         if !issuer.rules.single_use {
             let proven = Proven { issuer: index, generation: held.generation, identity: identity.clone(), times };
             self.proven.insert(token.digest(), Arc::new(proven));
         }
+        Ok(identity)
+    }
+
+    /// Verify the ID token of a sign-in: of this very issuer, for this client and no other, and with the nonce that was asked
+    /// for. It is not remembered, as it is looked at once.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn verify_sign_in(
+        &self,
+        token: &PresentedToken,
+        expected: &ExpectedSignIn<'_>,
+        now: Timestamp,
+    ) -> Result<VerifiedIdentity, IdentityError> {
+        let (_, issuer) = self.issuer_of(token).ok_or(Reject::UnknownIssuer)?;
+        if *issuer.rules.issuer != *expected.issuer || issuer.rules.whom != Audience::People {
+            return Err(Reject::UnknownIssuer.into());
+        }
+        let algorithm = jwt::check_header(&token.jws, &issuer.rules)?;
+        issuer.check_signature(token, algorithm, issuer.usable(now).await?, now).await?;
+        let (identity, times) = jwt::read_claims(token, &issuer.rules, expected.client)?;
+        times.check(&issuer.rules, now)?;
+        claims::check_sign_in(&token.unverified_claims, expected.client, expected.nonce)?;
         Ok(identity)
     }
 

@@ -122,6 +122,11 @@ impl Bundle {
         self.agents.get(id)
     }
 
+    /// Every policy as people read it, in order of id.
+    pub fn policy_texts(&self) -> impl Iterator<Item = super::PolicyText> {
+        self.engine.policies.texts()
+    }
+
     /// What deserves a look although the bundle loads, e.g. a policy that can never apply.
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
@@ -131,6 +136,12 @@ impl Bundle {
     /// Which agent an identity is: its issuer as configured, its subject, and a look-up of claims as text.
     pub fn recognise<'a>(&self, issuer: &str, subject: &str, claim: impl Fn(&str) -> Option<&'a str>) -> Recognition {
         self.recogniser.recognise(issuer, subject, claim)
+    }
+
+    /// Whether a person is not let in any more, whatever an issuer says: `disabled = true` in people.toml.
+    #[must_use]
+    pub fn is_disabled(&self, person: &Person) -> bool {
+        self.people.is_disabled(person)
     }
 
     /// The person an issuer signed in: the registered one who has this identity or this verified address, else

@@ -14,7 +14,7 @@ use super::cedar::Vocabulary;
 use super::input::ContextFacts;
 use super::policies::Policies;
 use super::{OperatorAnswer, OperatorQuestion};
-use crate::domain::{ApprovalRule, Denial, Outcome, PolicyRef, Terms, Ttl, Voter};
+use crate::domain::{ApprovalRule, ApprovalTerms, Denial, Outcome, PolicyRef, Terms, Ttl, Voter};
 
 /// Whom and what a question is about, and the policies that could apply to these two.
 #[derive(Debug)]
@@ -186,7 +186,7 @@ impl Engine {
         let max_ttl = shorter.fold(ground.max_ttl, Ttl::min);
         let permits = || self.policies.references(response.diagnostics().reason());
         let Some(rule) = waited.values().map(|rule| (*rule).clone()).reduce(ApprovalRule::and) else {
-            let outcome = Outcome::Permit(Terms { max_ttl, approval: None });
+            let outcome = Outcome::Permit(Terms::of(max_ttl));
             return Ok(Judged { outcome, determining: permits(), satisfied: Vec::new() });
         };
         // Joined rules count people once over all of them, and must stay within what one rule may ask for, or the
@@ -199,12 +199,14 @@ impl Engine {
                 errors: vec![error.to_string()],
             });
         }
-        if rule.is_satisfied_by(voters) {
-            let outcome = Outcome::Permit(Terms { max_ttl, approval: None });
+        let terms = waited.keys().filter_map(|id| self.policies.info(id)).map(|info| info.of_approval.clone());
+        let of_approval = terms.reduce(ApprovalTerms::meet).unwrap_or_default();
+        if let Some(max_ttl) = agreed(&rule, &of_approval, voters, max_ttl) {
+            let outcome = Outcome::Permit(Terms::of(max_ttl));
             let satisfied = waited.keys().map(ToString::to_string).collect();
             return Ok(Judged { outcome, determining: permits(), satisfied });
         }
-        let outcome = Outcome::RequireApproval(Terms { max_ttl, approval: Some(rule) });
+        let outcome = Outcome::RequireApproval(Terms { max_ttl, approval: Some(rule), of_approval });
         Ok(Judged { outcome, determining: self.policies.references(waited.keys()), satisfied: Vec::new() })
     }
 
@@ -264,6 +266,17 @@ impl Engine {
             }
         }
     }
+}
+
+/// The longest life to which people have agreed, if enough of them have: together as the rule asks, or one alone in an emergency,
+/// where each policy that waits allows that.
+fn agreed(rule: &ApprovalRule, terms: &ApprovalTerms, voters: &[Voter], max_ttl: Ttl) -> Option<Ttl> {
+    let (alone, together): (Vec<Voter>, Vec<Voter>) = voters.iter().cloned().partition(|voter| voter.break_glass);
+    if rule.is_satisfied_by(&together) {
+        return Some(max_ttl);
+    }
+    let glass = terms.break_glass.as_ref()?;
+    alone.iter().any(|voter| glass.rule.is_satisfied_by_one(voter)).then(|| max_ttl.min(glass.max_ttl))
 }
 
 impl Judged {

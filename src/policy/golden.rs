@@ -52,6 +52,9 @@ struct Voice {
     person: String,
     #[serde(default)]
     groups: Vec<String>,
+    /// Whether the voter lets it pass alone, in an emergency.
+    #[serde(default)]
+    break_glass: bool,
 }
 
 /// What a story expects: for an agent `grant`, `pending` or `deny`, for an operator `allow` or `refuse`.
@@ -297,7 +300,11 @@ impl Story {
             state: TaskState::Open,
         })
         .map_err(|error| say(&error))?;
-        let voter = |voice: &Voice| Voter { person: Person::new(voice.person.clone()), groups: voice.groups.clone() };
+        let voter = |voice: &Voice| Voter {
+            person: Person::new(voice.person.clone()),
+            groups: voice.groups.clone(),
+            break_glass: voice.break_glass,
+        };
         let voters: Vec<Voter> = self.voters.iter().map(voter).collect();
         let bound = agent.bindings.first().map(|binding| binding.issuer.as_str());
         let question = Question {

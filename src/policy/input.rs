@@ -139,6 +139,9 @@ pub(super) struct TaskFacts<'a> {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct VoterFacts<'a> {
+    /// Only written where it is so, as records of before it was known have none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) break_glass: bool,
     #[serde(borrow)]
     pub(super) groups: Vec<Cow<'a, str>>,
     #[serde(borrow)]
@@ -237,6 +240,7 @@ impl ContextFacts<'_> {
 impl<'a> From<&'a Voter> for VoterFacts<'a> {
     fn from(voter: &'a Voter) -> Self {
         Self {
+            break_glass: voter.break_glass,
             groups: voter.groups.iter().map(|group| Cow::Borrowed(group.as_str())).collect(),
             person: Cow::Borrowed(voter.person.as_str()),
         }

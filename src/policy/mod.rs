@@ -3,9 +3,11 @@
 
 mod agents;
 mod approval_form;
+mod approval_notes;
 mod bundle;
 mod cedar;
 mod engine;
+mod exempt;
 mod files;
 mod golden;
 mod input;
@@ -24,7 +26,9 @@ use arc_swap::ArcSwap;
 use crate::domain::{Agent, Operator, Outcome, PolicyRef, Task, Timestamp, Ttl, Voter};
 
 pub use bundle::Bundle;
+pub use exempt::{Exempted, Exemption};
 pub use golden::{FileReport, StoryReport, TestReport, run_tests};
+pub use policies::PolicyText;
 pub use problem::{BundleError, Problem};
 pub use recognise::Recognition;
 pub use replay::{ReplayError, Replayed};

@@ -1,7 +1,7 @@
 //! The register of people: which identities and addresses are one person. Four eyes are two people only if one person with
 //! two accounts is known to be one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -20,6 +20,9 @@ pub(super) struct PersonRow {
     email: Option<Spanned<String>>,
     #[serde(default)]
     identities: Vec<Spanned<IdentityRow>>,
+    /// Whether the person may not act any more.
+    #[serde(default)]
+    disabled: bool,
 }
 
 #[derive(Deserialize)]
@@ -35,6 +38,7 @@ pub(super) struct People {
     names: HashMap<String, Person>,
     addresses: HashMap<String, Person>,
     identities: HashMap<String, HashMap<String, Person>>,
+    disabled: HashSet<Person>,
 }
 
 impl People {
@@ -45,6 +49,9 @@ impl People {
             let person = Person::new(name.as_str());
             if people.names.insert(name.as_str().to_owned(), person.clone()).is_some() {
                 row.refuse_value(problems, &row.value.name, format!("`{name}` is registered twice"));
+            }
+            if row.value.disabled {
+                people.disabled.insert(person.clone());
             }
             if let Some(email) = &row.value.email {
                 let written = email.get_ref().trim().to_lowercase();
@@ -71,6 +78,11 @@ impl People {
     /// Whether somebody of that name is registered.
     pub(super) fn has(&self, name: &str) -> bool {
         self.names.contains_key(name)
+    }
+
+    /// Whether a person may not act any more.
+    pub(super) fn is_disabled(&self, person: &Person) -> bool {
+        self.disabled.contains(person)
     }
 
     /// The person an issuer signed in. The identity decides; where none is registered the address does, so that a second

@@ -8,10 +8,11 @@ use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, 
 use miette::Diagnostic;
 
 use super::approval_form;
+use super::approval_notes::{self, MAX_GROUP};
 use super::files::has_extension;
 use super::problem::{Problem, Problems, line_and_column};
 use super::register::unfit_sentence;
-use crate::domain::{ApprovalRule, Name, PolicyRef, Ttl};
+use crate::domain::{ApprovalRule, ApprovalTerms, Name, PolicyRef, Ttl};
 
 /// Most policies of one bundle.
 const MAX_POLICIES: usize = 2_000;
@@ -21,9 +22,8 @@ const MAX_POLICY_BYTES: usize = 8 << 10;
 const MAX_NESTING: usize = 32;
 /// Deepest tree of one policy: 64 operators or attributes one inside the other, two levels each.
 const MAX_DEPTH: usize = 128;
-/// Longest group in an approval rule, in bytes.
-const MAX_GROUP: usize = 128;
-/// The annotations we know; any other is taken for a slip of the pen.
+/// The annotations every policy may have; with those of [`approval_notes`] all that we know. Any other is taken for a slip of
+/// the pen.
 const ANNOTATIONS: &[&str] = &["id", "reason", "approval", "max_ttl_seconds"];
 
 /// What we know of one policy besides what Cedar does.
@@ -37,8 +37,31 @@ pub(super) struct PolicyInfo {
     pub(super) line: usize,
     /// Who must agree before it stops forbidding.
     pub(super) approval: Option<ApprovalRule>,
+    /// What their yes takes, and what it is good for.
+    pub(super) of_approval: ApprovalTerms,
     /// The longest life it permits.
     pub(super) max_ttl: Option<Ttl>,
+    /// How it is written.
+    pub(super) text: String,
+}
+
+/// A policy as people read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyText {
+    /// Its id.
+    pub id: String,
+    /// Its reason, for people.
+    pub reason: String,
+    /// `permit` or `forbid`.
+    pub effect: &'static str,
+    /// The file it is in.
+    pub file: String,
+    /// The line it begins at, counted from one.
+    pub line: usize,
+    /// Its other annotations, by name.
+    pub annotations: Vec<(String, String)>,
+    /// How it is written.
+    pub text: String,
 }
 
 /// All policies, in order of id.
@@ -130,6 +153,23 @@ impl Policies {
         self.infos.get(id)
     }
 
+    /// Every policy as people read it, in order of id.
+    pub(super) fn texts(&self) -> impl Iterator<Item = PolicyText> {
+        self.all.iter().filter_map(|policy| {
+            let info = self.info(policy.id())?;
+            let annotations = policy.annotations().filter(|(name, _)| !["id", "reason"].contains(name));
+            Some(PolicyText {
+                id: info.reference.id.clone(),
+                reason: info.reference.reason.clone(),
+                effect: if policy.effect() == Effect::Permit { "permit" } else { "forbid" },
+                file: info.file.clone(),
+                line: info.line,
+                annotations: annotations.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                text: info.text.clone(),
+            })
+        })
+    }
+
     /// How policies are named in an answer, in order of id.
     pub(super) fn references<'a>(&self, ids: impl IntoIterator<Item = &'a PolicyId>) -> Vec<PolicyRef> {
         let found: BTreeSet<PolicyRef> =
@@ -139,8 +179,10 @@ impl Policies {
 }
 
 fn read_info(policy: &Policy, file: &str, line: usize, notes: &mut Vec<String>) -> Option<PolicyInfo> {
-    for (name, _) in policy.annotations().filter(|(name, _)| !ANNOTATIONS.contains(name)) {
-        notes.push(format!("`@{name}` is not an annotation we know (@id, @reason, @approval, @max_ttl_seconds)"));
+    let known = || ANNOTATIONS.iter().chain(approval_notes::NAMES);
+    for (name, _) in policy.annotations().filter(|(name, _)| !known().any(|known| known == name)) {
+        let known: Vec<String> = known().map(|known| format!("@{known}")).collect();
+        notes.push(format!("`@{name}` is not an annotation we know ({})", known.join(", ")));
     }
     let reason = policy.annotation("reason").unwrap_or_default().to_owned();
     if let Some(why) = unfit_sentence(&reason) {
@@ -182,8 +224,10 @@ fn read_info(policy: &Policy, file: &str, line: usize, notes: &mut Vec<String>) 
     } else if let Err(why) = approval_form::check(&tree, &id, waits) {
         notes.push(why);
     }
+    let of_approval = approval_notes::read(|name| policy.annotation(name), waits, notes);
     let reference = PolicyRef { id, reason };
-    Some(PolicyInfo { reference, file: file.to_owned(), line, approval, max_ttl })
+    let text = policy.to_cedar().unwrap_or_default();
+    Some(PolicyInfo { reference, file: file.to_owned(), line, approval, of_approval, max_ttl, text })
 }
 
 /// Where a text becomes too much for the parser, if it does, and why: checked before it is parsed, as the parser trusts the

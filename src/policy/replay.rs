@@ -40,6 +40,7 @@ impl Bundle {
             .map(|voter| Voter {
                 person: Person::new(voter.person.as_ref()),
                 groups: voter.groups.iter().map(ToString::to_string).collect(),
+                break_glass: voter.break_glass,
             })
             .collect();
         let judged = match self.ground(&input.principal, &input.resource, Selection::All) {

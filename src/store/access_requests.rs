@@ -15,11 +15,11 @@ pub(super) const INSERT: Statement = Statement {
     sql: grouped!(
 "-- access_requests.insert
         INSERT INTO access_request (id, task_id, agent_id, backend, scopes, ttl, confirmation_key, digest, plan, effect,
-            asked_at, decision_id, settled_at, state, rule, grant_id, reason, due_at)
+            asked_at, decision_id, settled_at, state, rule, grant_id, reason, due_at, terms)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, CAST(v.value->>5 AS BIGINT), v.value->>6,
             v.value->>7, v.value->>8, v.value->>9, CAST(v.value->>10 AS BIGINT), v.value->>11,
             CAST(v.value->>12 AS BIGINT), v.value->>13, v.value->>14, v.value->>15, v.value->>16,
-            CAST(v.value->>17 AS BIGINT)
+            CAST(v.value->>17 AS BIGINT), v.value->>18
         FROM "
 ),
 };
@@ -31,7 +31,7 @@ pub(super) const UPDATE: Statement = Statement {
         "-- access_requests.update
         UPDATE access_request SET decision_id = v.value->>2, settled_at = CAST(v.value->>3 AS BIGINT),
             state = v.value->>4, rule = v.value->>5, grant_id = v.value->>6, reason = v.value->>7,
-            due_at = CAST(v.value->>8 AS BIGINT)
+            due_at = CAST(v.value->>8 AS BIGINT), terms = v.value->>9
         FROM ",
         " WHERE access_request.id = v.value->>0 AND access_request.state = v.value->>1"
     ),
@@ -54,7 +54,7 @@ macro_rules! select {
             $name,
             "
             SELECT id, task_id, agent_id, backend, scopes, ttl, confirmation_key, digest, plan, effect, decision_id,
-                asked_at, settled_at, state, rule, grant_id, reason, due_at
+                asked_at, settled_at, state, rule, grant_id, reason, due_at, terms
             FROM access_request ",
             $rest
         )
@@ -65,10 +65,10 @@ macro_rules! select {
 fn moving(row: &mut Columns<'_>, request: &AccessRequest) {
     row.show(request.decision).maybe_time(request.settled_at).text(request.state.as_str());
     match &request.state {
-        RequestState::Pending { rule, lapses_at } => row.show(rule).null().null().time(*lapses_at),
-        RequestState::Granted { grant } => row.null().show(grant).null().null(),
-        RequestState::Denied { reason } => row.null().null().text(reason).null(),
-        RequestState::Withdrawn | RequestState::Lapsed => row.null().null().null().null(),
+        RequestState::Pending { rule, terms, lapses_at } => row.show(rule).null().null().time(*lapses_at).json(terms),
+        RequestState::Granted { grant } => row.null().show(grant).null().null().null(),
+        RequestState::Denied { reason } => row.null().null().text(reason).null().null(),
+        RequestState::Withdrawn | RequestState::Lapsed => row.null().null().null().null().null(),
     };
 }
 
@@ -163,6 +163,19 @@ impl Store {
         self.list(query, read).await
     }
 
+    /// Access requests that wait for people, those that lapse first first, at most `limit` (and 1,000).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_waiting_requests(&self, limit: u32) -> Result<Vec<AccessRequest>, StoreError> {
+        let query = sqlx::query(select!(
+            "access_requests.list_waiting",
+            "WHERE due_at IS NOT NULL AND state = 'pending' ORDER BY due_at, id LIMIT $1"
+        ))
+        .bind(page(limit));
+        self.list(query, read).await
+    }
+
     /// Access requests in order of id, of a state (its wire word) or an agent if named, after one, at most `limit` (and
     /// 1,000).
     ///
@@ -213,6 +226,7 @@ fn read(row: &AnyRow) -> Result<AccessRequest, StoreError> {
     let state = match row.text("state")? {
         "pending" => RequestState::Pending {
             rule: row.parse("rule")?,
+            terms: row.maybe_json("terms")?.unwrap_or_default(),
             lapses_at: row.needed("due_at", row.maybe_time("due_at")?)?,
         },
         "granted" => RequestState::Granted { grant: row.parse("grant_id")? },

@@ -359,6 +359,10 @@ impl<'r> Reader<'r> {
         serde_json::from_str(self.text(column)?).map_err(|error| self.corrupt(column, error))
     }
 
+    /// The same, or none.
+    pub(super) fn maybe_json<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
+        self.maybe_text(column)?.map(|_| self.json(column)).transpose()
+    }
     /// A whole number.
     pub(super) fn int(&self, column: &'static str) -> Result<i64, StoreError> {
         self.row.try_get(column).map_err(|error| self.corrupt(column, error))

@@ -80,7 +80,7 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Decision, StoreError> {
+pub(super) fn read(row: &AnyRow) -> Result<Decision, StoreError> {
     let row = Reader::new(TABLE, row);
     Ok(Decision {
         id: row.parse("id")?,

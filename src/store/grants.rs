@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use super::codec::{Reader, grouped};
 use super::tx::{Change, Expect, Statement};
 use super::{MAX_PAGE_OF_TASK, Store, StoreError, Tx, page};
-use crate::domain::{Grant, GrantId, GrantRecord, GrantState, TaskId, Ttl};
+use crate::domain::{Approved, Grant, GrantId, GrantRecord, GrantState, Person, TaskId, Ttl};
 
 const TABLE: &str = "access_grant";
 
@@ -15,10 +15,11 @@ pub(super) const INSERT: Statement = Statement {
     sql: grouped!(
 "-- grants.insert
         INSERT INTO access_grant (id, request_id, task_id, agent_id, backend, scopes, plan, ttl, given_at, until_at, state,
-            cause, ended_at)
+            cause, ended_at, uses, mint_until, seal)
         SELECT v.value->>0, v.value->>1, v.value->>2, v.value->>3, v.value->>4, v.value->>5, v.value->>6,
             CAST(v.value->>7 AS BIGINT), CAST(v.value->>8 AS BIGINT), CAST(v.value->>9 AS BIGINT), v.value->>10,
-            v.value->>11, CAST(v.value->>12 AS BIGINT)
+            v.value->>11, CAST(v.value->>12 AS BIGINT), CAST(v.value->>13 AS BIGINT), CAST(v.value->>14 AS BIGINT),
+            v.value->>15
         FROM "
 ),
 };
@@ -50,7 +51,8 @@ macro_rules! select {
             "-- ",
             $name,
             "
-            SELECT id, request_id, task_id, agent_id, backend, scopes, plan, ttl, given_at, until_at, state, cause, ended_at
+            SELECT id, request_id, task_id, agent_id, backend, scopes, plan, ttl, given_at, until_at, state, cause, ended_at,
+                uses, mint_until, seal
             FROM access_grant ",
             $rest
         )
@@ -67,6 +69,12 @@ impl Tx {
             match grant.state {
                 GrantState::Live => row.null().null(),
                 GrantState::Ended { cause, at } => row.text(cause.as_str()).time(at),
+            };
+            match &grant.approved {
+                None => row.null().null().null(),
+                Some(approved) => {
+                    row.int(i64::from(approved.uses)).maybe_time(approved.mint_until).text(&approved.seal)
+                }
             };
         });
     }
@@ -100,6 +108,21 @@ impl Store {
         self.find(query, read).await
     }
 
+    /// The live grants that rest on a verdict of this person, or on one in this person's place, oldest first, at most `limit`
+    /// (and 1,000).
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_live_grants_approved_by(&self, person: &Person, limit: u32) -> Result<Vec<Grant>, StoreError> {
+        let sql = select!(
+            "grants.list_live_approved_by",
+            "WHERE state = 'live' AND uses IS NOT NULL AND id IN (SELECT r.grant_id FROM access_request AS r
+                WHERE r.id IN (SELECT a.request_id FROM approval AS a WHERE a.person = $1 OR a.in_place_of = $1))
+            ORDER BY id LIMIT $2"
+        );
+        self.list(sqlx::query(sql).bind(person.as_str().to_owned()).bind(page(limit)), read).await
+    }
+
     /// The live grants of a task, oldest first, at most `limit` (and 1,000).
     ///
     /// # Errors
@@ -119,6 +142,18 @@ impl Store {
             .bind(MAX_PAGE_OF_TASK);
         self.list(query, read).await
     }
+}
+
+/// What its approvals bound it to; a row with half of it was changed behind our back.
+fn read_approved(row: Reader<'_>) -> Result<Option<Approved>, StoreError> {
+    let (uses, seal) = (row.maybe_int("uses")?, row.maybe_text("seal")?);
+    let mint_until = row.maybe_time("mint_until")?;
+    if uses.is_none() && seal.is_none() && mint_until.is_none() {
+        return Ok(None);
+    }
+    let uses = u32::try_from(row.needed("uses", uses)?).map_err(|error| row.corrupt("uses", error))?;
+    // A seal that is gone is as good as a wrong one: whoever checks it finds that it does not fit.
+    Ok(Some(Approved { uses, mint_until, seal: seal.unwrap_or_default().to_owned() }))
 }
 
 fn read(row: &AnyRow) -> Result<Grant, StoreError> {
@@ -141,6 +176,7 @@ fn read(row: &AnyRow) -> Result<Grant, StoreError> {
         ttl: Ttl::from_secs(row.int("ttl")?).map_err(|error| row.corrupt("ttl", error))?,
         given_at: row.time("given_at")?,
         until: row.time("until_at")?,
+        approved: read_approved(row)?,
         state,
     }))
 }

@@ -10,6 +10,8 @@ use crate::domain::{
 };
 
 const TABLE: &str = "lease";
+/// What a conflict is about when the approvals of a grant are used up.
+pub(super) const USES: &str = "approval_uses";
 
 pub(super) const INSERT: Statement = Statement {
     table: TABLE,
@@ -66,6 +68,20 @@ pub(super) const CHECK_ALONE: Statement = Statement {
         SELECT v.value->>0 AS id FROM ",
         " WHERE NOT EXISTS (SELECT 1 FROM lease AS l WHERE l.task_id = v.value->>1 AND l.grant_id = v.value->>2
             AND l.id <> v.value->>0 AND l.state IN ('minting', 'live') AND l.ends_at > CAST(v.value->>3 AS BIGINT))"
+    ),
+};
+
+/// After the inserts: fewer other leases of the grant than its approvals are good for. One that nobody ever had does not count:
+/// its mint failed, or its agent went away first.
+pub(super) const CHECK_USES: Statement = Statement {
+    table: USES,
+    expect: Expect::Seen,
+    sql: grouped!(
+        "-- leases.check_uses
+        SELECT v.value->>0 AS id FROM ",
+        " WHERE (SELECT COUNT(*) FROM lease AS l WHERE l.task_id = v.value->>1 AND l.grant_id = v.value->>2
+            AND l.id <> v.value->>0 AND NOT (l.state IN ('ending', 'ended') AND l.cause IN ('aborted', 'undelivered')))
+            < CAST(v.value->>3 AS BIGINT)"
     ),
 };
 
@@ -196,6 +212,14 @@ impl Tx {
     pub fn check_alone(&mut self, lease: &Lease) {
         self.list.push(Change::LeaseCheck, |row| {
             row.show(lease.id).show(lease.task).show(lease.grant).time(lease.intent_at);
+        });
+    }
+
+    /// Commit only if this new lease is not one more than the approvals of its grant are good for; the conflict is about
+    /// `approval_uses`.
+    pub fn check_uses(&mut self, lease: &Lease, uses: u32) {
+        self.list.push(Change::LeaseUses, |row| {
+            row.show(lease.id).show(lease.task).show(lease.grant).int(i64::from(uses));
         });
     }
 

@@ -3,6 +3,7 @@
 
 mod access_requests;
 mod approvals;
+mod asked;
 mod between;
 mod bundles;
 mod claims;
@@ -10,8 +11,12 @@ mod codec;
 mod committer;
 mod connect;
 mod control;
+mod decided;
 mod decisions;
+mod device_sign_ins;
+mod delegations;
 mod events;
+mod figures;
 mod grants;
 mod group;
 mod idempotency;
@@ -23,9 +28,13 @@ mod listen;
 mod lock;
 mod migrate;
 mod over;
+mod people_known;
 mod probe;
+mod questions;
 mod queue;
+mod reviews;
 mod sealed_deliveries;
+mod sessions;
 mod signing_keys;
 mod tasks;
 #[cfg(test)]
@@ -33,6 +42,7 @@ mod tests;
 mod tokens_seen;
 mod tx;
 mod usage;
+mod viewings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,20 +52,25 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::query::Query;
 use sqlx::{AnyPool, Connection as _};
 
+pub use asked::PastRequest;
 pub use bundles::StoredBundle;
 pub use claims::{Claim, Overdue};
 pub use connect::StoreSettings;
 pub use control::Suspension;
+pub use decided::Decided;
 pub use events::{EventFilter, StoredEvent};
+pub use figures::{DecisionCount, ScopesCount, Waiting};
 pub use kept_secrets::KeptSecret;
 pub use leases::LeaseFilter;
 pub use lineage::{History, Lineage};
 pub use listen::{Hint, Hints};
 pub use over::OverRow;
+pub use people_known::KnownPerson;
 pub use sealed_deliveries::SealedDelivery;
 pub use signing_keys::SealedKey;
 pub use tasks::TaskFilter;
 pub use tx::Tx;
+pub use viewings::Viewing;
 
 use queue::Lane;
 
@@ -228,8 +243,8 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens, idempotency keys, sealed credentials and what is kept to end one, each past its time; how many. Never
-    /// authority, so it needs no events.
+    /// Forget used tokens, idempotency keys, sealed credentials, what is kept to end one, sessions and device sign-ins, each past
+    /// its time; how many. Never authority, so it needs no events.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].

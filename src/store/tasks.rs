@@ -158,6 +158,19 @@ impl Store {
         self.list(query, read).await
     }
 
+    /// The tasks of the access requests that wait for people and lapse first, of at most `limit` (and 1,000) requests.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
+    pub async fn list_tasks_of_waiting(&self, limit: u32) -> Result<Vec<Task>, StoreError> {
+        let sql = select!(
+            "tasks.list_of_waiting",
+            "WHERE id IN (SELECT task_id FROM access_request WHERE due_at IS NOT NULL AND state = 'pending'
+                ORDER BY due_at, id LIMIT $1)"
+        );
+        self.list(sqlx::query(sql).bind(page(limit)), read).await
+    }
+
     /// Note that a closed task holds nothing any more, so that no sweep looks at it again. Not about authority, so it needs no
     /// event.
     ///
@@ -181,7 +194,7 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Task, StoreError> {
+pub(super) fn read(row: &AnyRow) -> Result<Task, StoreError> {
     let row = Reader::new(TABLE, row);
     let state = match row.text("state")? {
         "open" => TaskState::Open,

@@ -13,6 +13,15 @@ pub fn sha256(bytes: impl AsRef<[u8]>) -> Digest {
     Digest::from_bytes(out)
 }
 
+/// The HMAC-SHA-256 of a message (RFC 2104).
+#[must_use]
+pub fn mac(key: &[u8], message: &[u8]) -> Digest {
+    let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key), message);
+    let mut out = [0_u8; 32];
+    out.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+    Digest::from_bytes(out)
+}
+
 /// What a secret is recognised by: its SHA-256 in 64 hexadecimal digits. Useless to anybody who does not hold the secret, as
 /// ours have at least 128 random bits.
 #[must_use]

@@ -20,7 +20,7 @@ pub use ca_file::read_ca_file;
 pub use clock::ShiftedClock;
 pub use clock::{Clock, ManualClock, OffsetClock, Reading, SteadyClock, SystemClock};
 pub use entropy::{Entropy, Ids, SeededEntropy, SystemEntropy};
-pub use hash::{canonical_json, fingerprint, sha256, sorted_json};
+pub use hash::{canonical_json, fingerprint, mac, sha256, sorted_json};
 pub use http::{FetchError, FetchLimits, HttpClient, HttpSetupError, Incoming, Outgoing};
 pub use json::{JsonError, check_strict, parse_object};
 pub use jwk::{JwkError, PublicJwk, RawKey};

@@ -52,6 +52,8 @@ chores! {
         broker.verifiers().refresh(broker.now()).await;
         Ok(SweepReport::default())
     };
+    /// Says of reviews that are overdue that they are.
+    LookBack, "overdue_reviews", broker => broker.sweep_reviews().await;
     /// Forgets what nobody can use any more.
     Forget, "forget", broker => broker.sweep_memory().await;
 }
@@ -80,6 +82,7 @@ pub(super) fn upkeep(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
         Arc::new(Measure(broker.clone())),
         Arc::new(RotateKeys(broker.clone())),
         Arc::new(RefreshIssuers(broker.clone())),
+        Arc::new(LookBack(broker.clone())),
         Arc::new(Forget(broker.clone())),
     ]
 }

@@ -21,6 +21,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("keys", "src/app/config/settings.rs", "KeySettings", &["kek"]),
     ("intervals", "src/app/config/settings.rs", "IntervalSettings", &[]),
     ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
+    ("sign_in", "src/identity/provider/settings.rs", "SignInSettings", &[]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
     ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),
     ("issuers", "src/identity/settings.rs", "IssuerSettings", &[]),

@@ -30,6 +30,8 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Handle", "domain", "Handle"),
     ("Closure", "api", "Closure"),
     ("Audit event", "domain", "AuditEvent"),
+    ("Session", "domain", "Session"),
+    ("Device sign-in", "domain", "DeviceSignIn"),
     ("Sweep", "worker", "Sweep"),
 ];
 

@@ -1,6 +1,10 @@
 //! Who may pass which door: every route of the OpenAPI document, called by every kind of caller. The table is checked in; a route
 //! that is not in it fails the test, and so does a line without a route.
 
+use hallpass::broker::{OpenedFrom, OperatorCaller};
+use hallpass::domain::SessionKind;
+use hallpass::identity::PresentedToken;
+use hallpass::sys::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::support::wire::{APPROVER, Who, Wire};
@@ -31,6 +35,8 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /openapi.json", [200; 8]),
     ("GET /problems/{slug}", [200; 8]),
     ("GET /readyz", [200; 8]),
+    ("POST /oauth/device_authorization", [200; 8]),
+    ("POST /oauth/token", [200; 8]),
     ("POST /oauth/introspect", [401, 401, 401, 401, 401, 401, 401, 200]),
     ("GET /v1/agents", [401, 403, 403, 403, 403, 200, 200, 401]),
     ("POST /v1/agents/{id}/resume", [401, 403, 403, 403, 403, 200, 403, 401]),
@@ -47,6 +53,9 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("POST /v1/requests/{id}/verdict", [401, 403, 403, 403, 200, 403, 403, 401]),
     ("POST /v1/revocations", [401, 200, 404, 403, 403, 200, 403, 401]),
     ("GET /v1/scopes", [401, 200, 200, 403, 403, 200, 200, 401]),
+    ("GET /v1/sessions", [401, 403, 403, 200, 200, 200, 200, 401]),
+    ("POST /v1/sessions/end-all", [401, 403, 403, 200, 200, 200, 200, 401]),
+    ("POST /v1/sessions/{id}/end", [401, 403, 403, 404, 404, 200, 404, 401]),
     ("POST /v1/tasks", [401, 201, 201, 403, 403, 403, 403, 401]),
     ("GET /v1/tasks/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
     ("POST /v1/tasks/{id}/cancel", [401, 200, 404, 403, 403, 403, 403, 401]),
@@ -98,6 +107,30 @@ struct Story {
     request: String,
     decision: String,
     digest: String,
+    session: String,
+}
+
+/// Somebody who is signed in to the console.
+async fn signed_in(wire: &Wire) -> OperatorCaller {
+    let token = PresentedToken::parse(&wire.person("nia", &[])).unwrap();
+    let identity = wire.broker.verifiers().verify(&token, wire.broker.now()).await.unwrap();
+    let from = OpenedFrom { user_agent: "a browser".to_owned(), address: "192.0.2.1".to_owned() };
+    let opened = wire.broker.open_session(&identity, SessionKind::Console, &from).await.unwrap();
+    wire.broker.session_caller(opened.secret.expose_secret()).await.unwrap()
+}
+
+/// The form of a call in OAuth's shape; the code of one that polls was confirmed.
+async fn form_for(wire: &Wire, path: &str) -> String {
+    match path {
+        "/oauth/device_authorization" => "client_id=hallpass-cli".to_owned(),
+        "/oauth/token" => {
+            let asked = wire.broker.ask_device_sign_in("a command line", "192.0.2.1").await.unwrap();
+            wire.broker.answer_device_sign_in(&signed_in(wire).await, &asked.user_code, true).await.unwrap();
+            let grant = "urn:ietf:params:oauth:grant-type:device_code";
+            format!("client_id=hallpass-cli&grant_type={grant}&device_code={}", asked.device_code)
+        }
+        _ => "token=abc".to_owned(),
+    }
 }
 
 async fn story(wire: &Wire) -> Story {
@@ -114,6 +147,7 @@ async fn story(wire: &Wire) -> Story {
         decision: pending["decision"].as_str().unwrap().to_owned(),
         digest: view["request_digest"].as_str().unwrap().to_owned(),
         request,
+        session: signed_in(wire).await.sign_in.session.unwrap().to_string(),
     }
 }
 
@@ -138,6 +172,7 @@ fn path_for(path: &str, story: &Story) -> String {
         Some("tasks") => &story.task,
         Some("requests") => &story.request,
         Some("decisions") => &story.decision,
+        Some("sessions") => &story.session,
         _ => "release-bot",
     };
     let backend = if path.ends_with("{list}") { "parts" } else { "hosts" };
@@ -148,7 +183,8 @@ fn path_for(path: &str, story: &Story) -> String {
 async fn knock(wire: &Wire, who: Who, door: &str, story: &Story) -> (u16, String) {
     let (method, path) = door.split_once(' ').unwrap();
     let path = path_for(path, story);
-    if path == "/oauth/introspect" {
+    if path.starts_with("/oauth/") {
+        let form = form_for(wire, &path).await;
         let mut request = axum::http::Request::builder()
             .method(method)
             .uri(path)
@@ -156,7 +192,7 @@ async fn knock(wire: &Wire, who: Who, door: &str, story: &Story) -> (u16, String
         if let Some(authorization) = wire.authorization(who) {
             request = request.header("authorization", authorization);
         }
-        let answer = wire.send(request.body("token=abc".into()).unwrap()).await;
+        let answer = wire.send(request.body(form.into()).unwrap()).await;
         return (answer.status, answer.text);
     }
     let mut body = body_for(door, story);

@@ -24,6 +24,7 @@ mod minter;
 mod openapi;
 mod policy;
 mod replicas;
+mod sign_in;
 mod simulation;
 mod ssh_hosts;
 mod store;

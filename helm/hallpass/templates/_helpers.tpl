@@ -110,6 +110,14 @@ folder = "/etc/hallpass/policies"
 [[issuers]]
 {{- include "hallpass.tomlKeys" . }}
 {{- end }}
+{{- with $values.config.sign_in }}
+
+[sign_in]
+{{- if .client_secret }}
+client_secret = { file = "/etc/hallpass/secrets/sign-in" }
+{{- end }}
+{{- include "hallpass.tomlKeys" (omit . "client_secret") }}
+{{- end }}
 {{- range $index, $backend := $values.config.backends }}
 
 [[backends]]

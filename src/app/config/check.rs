@@ -30,6 +30,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        self.check_sign_in(&mut found);
         self.check_store(&mut found);
         found
     }
@@ -99,6 +100,18 @@ impl Config {
                  \"https://hallpass.acme.example\" (http only for a loopback address)"
                     .to_owned(),
             );
+        }
+    }
+
+    fn check_sign_in(&self, found: &mut Vec<String>) {
+        let Some(sign_in) = &self.sign_in else { return };
+        found.extend(sign_in.problems());
+        let issuer = self.issuers.iter().find(|issuer| issuer.name == sign_in.issuer);
+        if issuer.is_none_or(|issuer| issuer.whom != crate::identity::Audience::People) {
+            found.push(format!(
+                "sign_in.issuer = \"{}\" is not the name of an [[issuers]] entry with for = \"people\"",
+                sign_in.issuer.escape_debug()
+            ));
         }
     }
 
@@ -206,6 +219,10 @@ impl Config {
         }
         if let Some(Err(why)) = self.store.password.as_ref().map(super::SecretRef::read) {
             found.push(format!("store.password: {why}"));
+        }
+        let client = self.sign_in.as_ref().and_then(|sign_in| sign_in.client_secret.as_ref());
+        if let Some(Err(why)) = client.map(super::SecretRef::read) {
+            found.push(format!("sign_in.client_secret: {why}"));
         }
         for server in &self.resource_servers {
             let id = server.id.escape_debug();

@@ -91,6 +91,9 @@ impl Config {
         for server in &mut self.resource_servers {
             server.secret = server.secret.clone().below(folder);
         }
+        if let Some(sign_in) = &mut self.sign_in {
+            sign_in.client_secret = sign_in.client_secret.take().map(|secret| secret.below(folder));
+        }
         for issuer in &mut self.issuers {
             for path in [&mut issuer.jwks_file, &mut issuer.ca_file, &mut issuer.bearer_file].into_iter().flatten() {
                 *path = folder.join(&*path);

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::SecretRef;
-use crate::identity::IssuerSettings;
+use crate::identity::{IssuerSettings, SignInSettings};
 use crate::minter::BackendSettings;
 use crate::sys::keys::KeyAlgorithm;
 
@@ -33,6 +33,9 @@ pub struct Config {
     /// Who vouches for workloads and people.
     #[serde(default)]
     pub issuers: Vec<IssuerSettings>,
+    /// Where people sign in to the console and the command line; nowhere when absent.
+    #[serde(default)]
+    pub sign_in: Option<SignInSettings>,
     /// What accepts credentials.
     #[serde(default)]
     pub backends: Vec<BackendSettings>,

@@ -123,6 +123,11 @@ for = "people"
 algorithms = ["ES256"]
 allow_private = true
 
+# The console and `hallpass login` sign people in there; nobody has a password.
+[sign_in]
+issuer = "dev-people"
+client_id = "hallpass-dev"
+
 [[backends]]
 name = "sandbox"
 kind = "sandbox"

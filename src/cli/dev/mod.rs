@@ -3,6 +3,7 @@
 
 mod folder;
 mod issuer;
+mod people;
 mod releases;
 mod state;
 
@@ -25,6 +26,7 @@ use crate::app::wiring::World;
 use crate::minter::SandboxBackend;
 use crate::sys::{HttpClient, SecretString};
 use issuer::Issuer;
+use people::SignIns;
 use releases::Releases;
 
 pub(crate) use state::DevState;
@@ -83,7 +85,10 @@ pub(crate) async fn run(args: DevArgs) -> Outcome {
     let secret = SecretString::from(ids.opaque());
     let stopping = CancellationToken::new();
     let sandbox = Arc::new(SandboxBackend::default());
-    let issuer = Issuer::new(ports.issuer_url(), config.public_url(), secret.clone(), ids)?;
+    let callback = format!("{}{}", config.public_url(), crate::http::SIGN_IN_CALLBACK);
+    let (sign_ins, link) = SignIns::new(callback);
+    let link = config.sign_in.as_ref().map(|_| link);
+    let issuer = Issuer::new(ports.issuer_url(), config.public_url(), secret.clone(), ids, sign_ins)?;
     let http = HttpClient::new(None).map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
     let releases = Releases::new(Arc::clone(&sandbox), http, config.public_url());
     tokio::spawn(listen(at_issuer, issuer.router(), stopping.clone()));
@@ -93,7 +98,7 @@ pub(crate) async fn run(args: DevArgs) -> Outcome {
     let world = World { sandbox: Some(sandbox), ..World::default() };
     let ended = serve::start(&config, world, || {
         state.save(&args.dir)?;
-        greet(&args.dir, &config.public_url());
+        greet(&args.dir, &config.public_url(), link.as_deref());
         Ok(())
     })
     .await;
@@ -142,7 +147,7 @@ async fn listen(listener: TcpListener, router: Router, stopping: CancellationTok
 }
 
 /// What a person can try now.
-fn greet(folder: &Path, url: &str) {
+fn greet(folder: &Path, url: &str, link: Option<&str>) {
     let agents: Vec<String> = issuer::AGENTS.iter().map(|(name, what)| format!("{name} ({what})")).collect();
     let version = env!("CARGO_PKG_VERSION");
     let dir = folder.display();
@@ -151,16 +156,21 @@ fn greet(folder: &Path, url: &str) {
     let exec = |who: &str, what: &str, scope: &str| {
         format!("    hallpass exec{told} --as {who} --purpose \"{what}\" --scope sandbox:releases:{scope} -- env")
     };
+    let approver = people::PEOPLE.first().map_or("", |person| person.name);
+    let people: Vec<&str> = people::PEOPLE.iter().map(|person| person.name).collect();
+    let console = match link {
+        Some(code) => format!("  Console   {url}/?code={code}     (one-time link, signs you in as {approver})\n"),
+        None => format!("  Console   {url}/     (hallpass.toml has no [sign_in]; begin in a new folder with --dir)\n"),
+    };
     say(&format!(
-        "Hallpass {version} — DEV MODE: throw-away keys, loopback only, sandbox backends. Not for real use.\n\n  \
-         API       {url}      reference  {url}/docs\n  \
+        "Hallpass {version} — DEV MODE: throw-away keys, loopback only, sandbox backends. Not for real use.\n\n\
+         {console}  API       {url}      reference  {url}/docs\n  \
          Agents    {}\n  \
-         Approver  {} (hallpass inbox list{told} --as {})\n  \
+         People    {} (hallpass inbox list{told} --as {approver})\n  \
          Policy    {dir}/policies/   edit and save: reloaded in place\n\n  \
          Try, in a second terminal:\n{}\n{}\n{}",
         agents.join(" · "),
-        issuer::APPROVER.0,
-        issuer::APPROVER.0,
+        people.join(" · "),
         exec("release-bot", "read release list", "read "),
         exec("release-bot", "publish v1.4.2", "write"),
         exec("triage-bot", "publish v1.4.2", "write"),

@@ -3,8 +3,8 @@
 use std::ops::Deref;
 
 use super::{
-    AgentId, ApprovalRule, CorruptRecord, DecisionId, Digest, GrantId, Name, PlanDigest, Refusal, RequestId, ScopeSet,
-    TaskId, Timestamp, Ttl,
+    AgentId, ApprovalRule, ApprovalTerms, CorruptRecord, DecisionId, Digest, GrantId, Name, PlanDigest, Refusal,
+    RequestId, ScopeSet, TaskId, Timestamp, Ttl,
 };
 
 /// Where an access request is in its life.
@@ -14,6 +14,8 @@ pub enum RequestState {
     Pending {
         /// Who must agree.
         rule: ApprovalRule,
+        /// What their yes takes, and what it is good for.
+        terms: ApprovalTerms,
         /// When it lapses.
         lapses_at: Timestamp,
     },
@@ -111,7 +113,19 @@ impl AccessRequest {
     #[must_use]
     pub fn pending(&self) -> Option<(&ApprovalRule, Timestamp)> {
         match &self.state {
-            RequestState::Pending { rule, lapses_at } => Some((rule, *lapses_at)),
+            RequestState::Pending { rule, lapses_at, .. } => Some((rule, *lapses_at)),
+            RequestState::Granted { .. }
+            | RequestState::Denied { .. }
+            | RequestState::Withdrawn
+            | RequestState::Lapsed => None,
+        }
+    }
+
+    /// What a yes takes and is good for, while it waits.
+    #[must_use]
+    pub const fn terms(&self) -> Option<&ApprovalTerms> {
+        match &self.0.state {
+            RequestState::Pending { terms, .. } => Some(terms),
             RequestState::Granted { .. }
             | RequestState::Denied { .. }
             | RequestState::Withdrawn

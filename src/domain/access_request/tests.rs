@@ -1,7 +1,9 @@
 //! An access request leaves `pending` once, in time, and says how.
 
 use super::{AccessRequest, AccessRequestRecord, RequestState};
-use crate::domain::{ApprovalRule, DecisionId, Digest, GrantId, Refusal, RequestId, ScopeSet, TaskId, Timestamp, Ttl};
+use crate::domain::{
+    ApprovalRule, ApprovalTerms, DecisionId, Digest, GrantId, Refusal, RequestId, ScopeSet, TaskId, Timestamp, Ttl,
+};
 
 const T0: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
@@ -28,7 +30,7 @@ fn record() -> AccessRequestRecord {
         decision: DecisionId::new(T0, [5; 10]),
         asked_at: T0,
         settled_at: None,
-        state: RequestState::Pending { rule: rule(), lapses_at: at(900) },
+        state: RequestState::Pending { rule: rule(), terms: ApprovalTerms::default(), lapses_at: at(900) },
     }
 }
 

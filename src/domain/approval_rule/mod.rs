@@ -22,6 +22,8 @@ pub struct Voter {
     pub person: Person,
     /// The person's groups.
     pub groups: Vec<String>,
+    /// Whether the person lets it pass alone, in an emergency. Such a voter counts for nothing else.
+    pub break_glass: bool,
 }
 
 /// A rule that nobody should have written.
@@ -92,6 +94,12 @@ impl ApprovalRule {
                 groups
             }
         }
+    }
+
+    /// Whether this person alone satisfies it.
+    #[must_use]
+    pub fn is_satisfied_by_one(&self, voter: &Voter) -> bool {
+        self.is_satisfied_by(std::slice::from_ref(voter))
     }
 
     /// Whether these people satisfy it. The same person twice counts once, and nobody fills two places.

@@ -10,7 +10,7 @@ fn rule(text: &str) -> ApprovalRule {
 }
 
 fn voter(person: &str, groups: &[&str]) -> Voter {
-    Voter { person: Person::new(person), groups: groups.iter().map(ToString::to_string).collect() }
+    Voter { person: Person::new(person), groups: groups.iter().map(ToString::to_string).collect(), break_glass: false }
 }
 
 const GROUPS: [&str; 3] = ["a", "b", "c"];
@@ -135,7 +135,7 @@ proptest! {
         one in any_rule(), two in any_rule(), world in prop::collection::vec(prop::collection::vec("[a-c]", 0..3), 0..6),
     ) {
         let voters: Vec<Voter> = world.iter().enumerate()
-            .map(|(person, groups)| Voter { person: Person::new(person.to_string()), groups: groups.clone() }).collect();
+            .map(|(person, groups)| Voter { person: Person::new(person.to_string()), groups: groups.clone(), break_glass: false }).collect();
         if one.clone().and(two.clone()).is_satisfied_by(&voters) {
             prop_assert!(one.is_satisfied_by(&voters) && two.is_satisfied_by(&voters));
         }

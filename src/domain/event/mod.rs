@@ -15,6 +15,12 @@ words! {
         IdentityVerified = "identity.verified",
         /// A workload token was refused.
         IdentityRejected = "identity.rejected",
+        /// A person signed in, or signed a command line in.
+        SessionOpened = "session.opened",
+        /// A person answered a command line that asked to be signed in.
+        SessionAnswered = "session.answered",
+        /// A session was ended before its time.
+        SessionEnded = "session.ended",
         /// A task was opened.
         TaskOpened = "task.opened",
         /// A task was heard from.
@@ -37,6 +43,30 @@ words! {
         ApprovalAwaited = "approval.awaited",
         /// A person gave a verdict.
         ApprovalRecorded = "approval.recorded",
+        /// Somebody who may decide asked the agent something.
+        QuestionAsked = "question.asked",
+        /// The agent answered; whoever had said yes before must look again.
+        QuestionAnswered = "question.answered",
+        /// One person let a request pass alone, in an emergency.
+        GlassBroken = "glass.broken",
+        /// Somebody else must review it by a time.
+        ReviewDue = "review.due",
+        /// Somebody else said whether it was right.
+        ReviewDone = "review.done",
+        /// Nobody reviewed it in time.
+        ReviewOverdue = "review.overdue",
+        /// A person let another decide in their place.
+        DelegationGiven = "delegation.given",
+        /// That ended before its time.
+        DelegationEnded = "delegation.ended",
+        /// A person's verdict was not taken.
+        ApprovalRefused = "approval.refused",
+        /// An issuer says something else of a person than before.
+        PersonChanged = "person.changed",
+        /// A stored record does not fit its seal: somebody changed it behind our back.
+        IntegrityViolated = "integrity.violated",
+        /// A credential was refused, because what was approved is not what would be minted.
+        CredentialRefused = "credential.refused",
         /// A credential is about to be minted.
         CredentialMinting = "credential.minting",
         /// A credential was minted.

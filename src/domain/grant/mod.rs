@@ -31,6 +31,17 @@ impl GrantState {
     }
 }
 
+/// What people's yes bounds a grant to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// How many credentials may be minted on it.
+    pub uses: u32,
+    /// Until when one may be minted, where policy sets a window.
+    pub mint_until: Option<Timestamp>,
+    /// The seal over the grant, its request and its task as they were when it was given.
+    pub seal: String,
+}
+
 /// What is known of a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantRecord {
@@ -54,6 +65,8 @@ pub struct GrantRecord {
     pub given_at: Timestamp,
     /// When it ends by itself; never after its task.
     pub until: Timestamp,
+    /// What the yes it rests on bounds it to; absent where nobody had to agree.
+    pub approved: Option<Approved>,
     /// Where it is in its life.
     pub state: GrantState,
 }
@@ -85,6 +98,12 @@ impl Grant {
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         matches!(self.state, GrantState::Live) && now < self.until
+    }
+
+    /// Whether the yes it rests on is too old to mint on.
+    #[must_use]
+    pub fn is_past_its_window(&self, now: Timestamp) -> bool {
+        self.approved.as_ref().and_then(|approved| approved.mint_until).is_some_and(|until| now >= until)
     }
 
     /// When a credential minted at `now` must end: its life, cut at the grant's own end.

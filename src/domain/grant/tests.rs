@@ -23,6 +23,7 @@ fn record() -> GrantRecord {
         ttl: Ttl::TEN_MINUTES,
         given_at: T0,
         until: at(3600),
+        approved: None,
         state: GrantState::Live,
     }
 }

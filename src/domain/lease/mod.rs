@@ -206,6 +206,18 @@ impl Lease {
         matches!(self.state, LeaseState::Ending { disabled_at: Some(_), .. })
     }
 
+    /// Whether it counts as a use of what people approved: not when its mint failed, nor when its agent went away before it had
+    /// the secret.
+    #[must_use]
+    pub const fn is_a_use(&self) -> bool {
+        match self.0.state {
+            LeaseState::Minting | LeaseState::Live { .. } => true,
+            LeaseState::Ending { cause, .. } | LeaseState::Ended { cause, .. } => {
+                !matches!(cause, EndCause::Aborted | EndCause::Undelivered)
+            }
+        }
+    }
+
     fn step(mut self, state: LeaseState) -> Self {
         self.0.state = state;
         self.0.fence = self.0.fence.saturating_add(1);

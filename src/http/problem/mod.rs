@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::api::ProblemKind as Kind;
 use crate::broker::BrokerError;
-use crate::domain::TextError;
+use crate::domain::{StepUp, TextError, Unpermitted};
 use crate::minter::MintError;
 use crate::store::StoreError;
 
@@ -55,7 +55,11 @@ impl From<BrokerError> for Refusal {
             E::Denied { task, decision, reason, because } => denied(task, decision, reason, because),
             E::Forbidden(_) => Self::new(Kind::Forbidden, sentence(&said)),
             E::NotFound(_) => Self::new(Kind::NotFound, sentence(&said)),
-            E::DigestMismatch => Self::new(Kind::ApprovalMismatch, sentence(&said)).because_of("digest_mismatch"),
+            E::ApprovalMismatch => Self::new(Kind::ApprovalMismatch, sentence(&said)).because_of("approval_mismatch"),
+            E::ApprovalStale => Self::new(Kind::ApprovalStale, sentence(&said)).because_of("approval_stale"),
+            E::ApprovalExpired => Self::new(Kind::ApprovalExpired, sentence(&said)).because_of("approval_expired"),
+            E::Unpermitted(why) => unpermitted(why),
+            E::StepUpRequired(wanted) => step_up(wanted, &said),
             E::AlreadyDecided(_) => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("already_decided"),
             E::OwnRequest => Self::new(Kind::SelfApprovalForbidden, sentence(&said)).because_of("own_request"),
             E::NotInGroup { groups, .. } => {
@@ -63,6 +67,8 @@ impl From<BrokerError> for Refusal {
             }
             E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
+            E::TooManyQuestions => Self::new(Kind::TooManyQuestions, sentence(&said)).after_secs(WAIT_RETRY_SECS),
+            E::AlreadyDone(_) => Self::new(Kind::AlreadyDone, sentence(&said)).because_of("already_done"),
             E::TooManyLeases(_) => Self::new(
                 Kind::TooManyLeases,
                 format!("{} Complete a task you no longer need, then ask again.", sentence(&said)),
@@ -105,6 +111,42 @@ fn denied(task: String, decision: String, reason: String, because: Vec<String>) 
     refusal.about.task = Some(task);
     refusal.about.decision = Some(decision);
     refusal
+}
+
+/// What was approved and is not minted: the agent must ask anew, and people decide anew.
+fn unpermitted(why: Unpermitted) -> Refusal {
+    let kind = match why {
+        Unpermitted::Tampered => Kind::IntegrityViolation,
+        Unpermitted::Expired => Kind::ApprovalExpired,
+        Unpermitted::Used => Kind::ApprovalUsed,
+        Unpermitted::RequestChanged
+        | Unpermitted::PolicyChanged
+        | Unpermitted::PlanChanged
+        | Unpermitted::ApproverDisabled
+        | Unpermitted::ApproverNotInGroup
+        | Unpermitted::ApproverExcluded
+        | Unpermitted::DelegationEnded
+        | Unpermitted::ApprovalsMissing => Kind::ApprovalStale,
+    };
+    let next = if why == Unpermitted::Tampered {
+        "An operator must look at it before you ask again."
+    } else {
+        "If you still need it, ask for it again with POST to this task's /requests; people decide anew."
+    };
+    Refusal::new(kind, stop_with(&format!("{} {next}", why.sentence()))).because_of(why.as_str())
+}
+
+/// RFC 9470 §3: how sure we want to be.
+fn step_up(wanted: StepUp, said: &str) -> Refusal {
+    let next = match wanted {
+        StepUp::Passkey => "Send an `assertion` of one of your passkeys over this verdict; the console asks for it.",
+        StepUp::SignIn | StepUp::None => {
+            "Sign in again (`hallpass login`, or the console's sign-in page), then send the same verdict."
+        }
+    };
+    Refusal::new(Kind::StepUpRequired, format!("{} Nothing was recorded. {next}", sentence(said)))
+        .because_of(wanted.as_str())
+        .challenging("Bearer realm=\"hallpass\", error=\"insufficient_user_authentication\", max_age=\"600\"")
 }
 
 fn text_kind(error: &TextError) -> Kind {

@@ -15,6 +15,7 @@ const MAX_NUMERIC_DATE: u64 = 1 << 53;
 const MAX_SUBJECT_BYTES: usize = 512;
 const MAX_AUDIENCES: usize = 64;
 const MAX_GROUPS: usize = 256;
+const MAX_ACR_BYTES: usize = 256;
 const MAX_CLAIMS: usize = 128;
 const MAX_CLAIM_BYTES: usize = 1024;
 
@@ -131,6 +132,41 @@ pub(super) fn email(claims: &Map<String, Value>) -> Option<String> {
     };
     let email = claims.get("email")?.as_str().filter(|email| verified && email.len() <= 320 && is_plain(email))?;
     Some(email.to_owned())
+}
+
+/// OpenID Connect Core §2: when the person proved who they are. It is no later than the token, which is not from the future
+/// itself but for the leeway.
+pub(super) fn auth_time(claims: &Map<String, Value>) -> Result<Option<Timestamp>, Reject> {
+    let (at, issued) = (numeric_date(claims, "auth_time")?, numeric_date(claims, "iat")?);
+    match (at, issued) {
+        (Some(at), Some(issued)) if at > issued.saturating_add(LEEWAY_SECS) => Err(Reject::Malformed),
+        (Some(at), Some(issued)) => Ok(Some(Timestamp::from_secs(at.min(issued)))),
+        (_, _) => Ok(None),
+    }
+}
+
+/// OpenID Connect Core §2: the authentication context class, a text without spaces of at most 256 bytes.
+pub(super) fn acr(claims: &Map<String, Value>) -> Result<Option<String>, Reject> {
+    match claims.get("acr") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(acr)) if acr.len() <= MAX_ACR_BYTES && is_plain(acr) => Ok(Some(acr.clone())),
+        Some(_) => Err(Reject::Malformed),
+    }
+}
+
+/// What ties an ID token to the sign-in it was asked for by, and to us alone (OpenID Connect Core §3.1.3.7): the nonce, and
+/// that no other client is the authorized party.
+pub(super) fn check_sign_in(claims: &Map<String, Value>, client: &str, nonce: &str) -> Result<(), Reject> {
+    if claims.get("nonce").and_then(Value::as_str) != Some(nonce) {
+        return Err(Reject::NonceMismatch);
+    }
+    let several = claims.get("aud").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
+    match claims.get("azp") {
+        None if several => Err(Reject::AudMismatch),
+        None => Ok(()),
+        Some(party) if party.as_str() == Some(client) => Ok(()),
+        Some(_) => Err(Reject::AudMismatch),
+    }
 }
 
 /// Scalar claims as text, nested ones under `a.b`. What two claims would be called is called nothing, and what is longer or

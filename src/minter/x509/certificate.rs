@@ -125,9 +125,11 @@ pub(super) fn list(
 const fn reason(cause: EndCause) -> Option<RevocationReason> {
     match cause {
         EndCause::Completed | EndCause::Cancelled | EndCause::Expired => Some(RevocationReason::CessationOfOperation),
-        EndCause::Revoked | EndCause::KillSwitch | EndCause::PolicyChanged | EndCause::Denied => {
-            Some(RevocationReason::PrivilegeWithdrawn)
-        }
+        EndCause::Revoked
+        | EndCause::KillSwitch
+        | EndCause::PolicyChanged
+        | EndCause::Denied
+        | EndCause::Unapproved => Some(RevocationReason::PrivilegeWithdrawn),
         EndCause::HeartbeatMissed | EndCause::Undelivered | EndCause::Aborted | EndCause::Restored => None,
     }
 }

@@ -117,6 +117,41 @@ impl Kek {
         data_encoding::HEXLOWER.encode(&self.check)
     }
 
+    /// Another key made of this one, for one purpose. What strangers can have sealed again and again is sealed with one of its own,
+    /// so that no amount of it uses this key's nonces up.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> Self {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.bytes[..]);
+        let mut bytes = Zeroizing::new([0; KEY_LEN]);
+        let tag = ring::hmac::sign(&key, format!("hallpass derived key v1\0{purpose}").as_bytes());
+        bytes.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        Self::new(bytes)
+    }
+
+    /// The key for one kind of MAC, derived by its label (HKDF, RFC 5869), so that no MAC passes for one of another kind.
+    fn mac_key(&self, label: &str) -> Option<ring::hmac::Key> {
+        let salt = ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, b"hallpass mac v1");
+        let derived = salt.extract(&self.bytes[..]);
+        let label = [label.as_bytes()];
+        derived.expand(&label, ring::hmac::HMAC_SHA256).ok().map(ring::hmac::Key::from)
+    }
+
+    /// A MAC over a text (HMAC-SHA256, in hexadecimal): only who has the key can make it, for exactly this text and label.
+    ///
+    /// # Errors
+    /// [`KeyError::Refused`] when the label is too long to derive a key by.
+    pub fn mac(&self, label: &str, text: &str) -> Result<String, KeyError> {
+        let key = self.mac_key(label).ok_or_else(|| KeyError::Refused(format!("no key for {label}")))?;
+        Ok(data_encoding::HEXLOWER.encode(ring::hmac::sign(&key, text.as_bytes()).as_ref()))
+    }
+
+    /// Whether that is the MAC over this text, compared in constant time.
+    #[must_use]
+    pub fn is_mac(&self, label: &str, text: &str, mac: &str) -> bool {
+        let Ok(tag) = data_encoding::HEXLOWER.decode(mac.as_bytes()) else { return false };
+        self.mac_key(label).is_some_and(|key| ring::hmac::verify(&key, text.as_bytes(), &tag).is_ok())
+    }
+
     fn cipher(&self) -> Result<LessSafeKey, KeyError> {
         UnboundKey::new(&AES_256_GCM, &self.bytes[..])
             .map(LessSafeKey::new)

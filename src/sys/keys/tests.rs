@@ -241,3 +241,21 @@ fn a_life_out_of_order_is_refused() {
     let wrong = KeyTimes { activates_at: at(-1), ..times() };
     assert!(SigningKey::generate(KeyAlgorithm::Es256, wrong, &SeededEntropy::new(1)).is_err());
 }
+
+#[test]
+fn a_mac_fits_one_text_one_label_and_one_key() {
+    let mac = kek(1).mac("approval", "yes").unwrap();
+    assert_eq!(mac.len(), 64);
+    assert!(kek(1).is_mac("approval", "yes", &mac));
+    let upper = mac.to_uppercase();
+    for (key, label, text, mac) in [
+        (1, "grant", "yes", mac.as_str()),
+        (1, "approval", "yes ", &mac),
+        (2, "approval", "yes", &mac),
+        (1, "approval", "yes", ""),
+        (1, "approval", "yes", &mac[..62]),
+        (1, "approval", "yes", &upper),
+    ] {
+        assert!(!kek(key).is_mac(label, text, mac), "{key} {label} {text} {mac}");
+    }
+}

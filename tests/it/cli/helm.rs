@@ -41,7 +41,7 @@ fn check(configuration: &str) -> (i32, String) {
         std::fs::write(&path, text.replace("http://127.0.0.1:8601", "https://ci.acme.example")).unwrap();
     }
     mount(&root.join("secrets/kek"), &std::fs::read_to_string(root.join("kek")).unwrap());
-    for name in ["database-password", "resource-server-0", "resource-server-1"] {
+    for name in ["database-password", "sign-in", "resource-server-0", "resource-server-1"] {
         mount(&root.join("secrets").join(name), &"n".repeat(32));
     }
     crate::support::openssh::write_authority(&root.join("secrets/backend-1-ca_key"));

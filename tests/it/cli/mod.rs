@@ -4,6 +4,7 @@ mod config;
 mod dev;
 mod exec;
 mod helm;
+mod login;
 mod reconcile;
 mod secrets;
 
@@ -96,6 +97,19 @@ impl Dev {
         let mut command = hallpass();
         command.arg("--dev-dir").arg(&self.folder).args(["--as", name]).args(arguments);
         command
+    }
+
+    /// The first line it logged that has this word, once it is there.
+    pub(crate) async fn line(&self, word: &str) -> String {
+        let mut looks = tokio::time::interval(std::time::Duration::from_millis(5));
+        for _ in 0..2000 {
+            looks.tick().await;
+            let found = self.log.lock().unwrap().lines().find(|line| line.contains(word)).map(str::to_owned);
+            if let Some(line) = found {
+                return line;
+            }
+        }
+        panic!("no `{word}`: {}", self.log.lock().unwrap());
     }
 
     pub(crate) fn url(&self) -> String {

@@ -121,7 +121,7 @@ pub(super) fn ask(bundle: &Bundle, scope: &str) -> Answer {
 }
 
 pub(super) fn voter(person: &str, groups: &[&str]) -> Voter {
-    Voter { person: Person::new(person), groups: groups.iter().map(ToString::to_string).collect() }
+    Voter { person: Person::new(person), groups: groups.iter().map(ToString::to_string).collect(), break_glass: false }
 }
 
 pub(super) fn ids(answer: &Answer) -> Vec<&str> {

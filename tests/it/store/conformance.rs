@@ -29,7 +29,11 @@ async fn a_task_and_all_that_follows_read_back_as_they_were_written() {
 async fn every_outcome_of_policy_reads_back() {
     let f = Fixture::new().await;
     let story = f.story(&agent("builder"));
-    let terms = Terms { max_ttl: ttl(60), approval: Some("1 of a or (2 of b and 1 of c)".parse().unwrap()) };
+    let terms = Terms {
+        approval: Some("1 of a or (2 of b and 1 of c)".parse().unwrap()),
+        of_approval: ApprovalTerms { step_up: StepUp::Passkey, includes_owner: true, ..ApprovalTerms::default() },
+        ..Terms::of(ttl(60))
+    };
     let denials = [Denial::NotPermitted, Denial::Forbidden, Denial::PolicyError { errors: vec!["boom".to_owned()] }];
     let outcomes = denials.map(Outcome::Deny).into_iter().chain([Outcome::RequireApproval(terms)]);
     let mut tx = f.store.begin("decisions");
@@ -140,7 +144,10 @@ async fn a_task_closed_in_part_is_due_until_it_holds_nothing_any_more() {
     let f = Fixture::new().await;
     let story = f.story(&agent("builder"));
     f.write(&story).await;
-    let pending = f.request(&story.task, RequestState::Pending { rule: "1 of a".parse().unwrap(), lapses_at: START });
+    let pending = f.request(
+        &story.task,
+        RequestState::Pending { rule: "1 of a".parse().unwrap(), terms: ApprovalTerms::default(), lapses_at: START },
+    );
     let mut tx = f.store.begin("ask");
     tx.insert_request(&pending);
     tx.commit(f.fact()).await.unwrap();
@@ -292,30 +299,6 @@ async fn control_suspensions_and_bundles_read_back() {
     let bundle = f.store.find_bundle(digest("bundle")).await.unwrap().unwrap();
     assert_eq!((bundle.files_json.as_str(), bundle.at), ("{\"a\":\"b\"}", START));
     assert_eq!(f.store.list_bundles(10).await.unwrap(), [bundle]);
-}
-
-#[tokio::test]
-async fn a_person_gives_one_verdict_on_a_request() {
-    let f = Fixture::new().await;
-    let approval = Approval {
-        id: f.ids.approval(),
-        request: f.ids.request(),
-        person: Person::new("ann"),
-        groups: vec!["sre-oncall".to_owned()],
-        verdict: Verdict::Approve,
-        request_digest: digest("shown"),
-        reason: Some("fine".to_owned()),
-        at: START,
-    };
-    let again = Approval { id: f.ids.approval(), verdict: Verdict::Deny, ..approval.clone() };
-    let say = |approval: &Approval| {
-        let mut tx = f.store.begin("say");
-        tx.insert_approval(approval);
-        tx.commit(f.fact())
-    };
-    say(&approval).await.unwrap();
-    assert!(matches!(say(&again).await, Err(StoreError::Conflict { table: "approval" })));
-    assert_eq!(f.store.list_approvals(approval.request).await.unwrap(), [approval]);
 }
 
 #[tokio::test]

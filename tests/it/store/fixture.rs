@@ -124,14 +124,15 @@ impl Fixture {
 
     pub(super) fn pending(&self, task: &Task) -> AccessRequest {
         let rule = "2 of sre-oncall".parse().unwrap();
-        self.request(task, RequestState::Pending { rule, lapses_at: START.plus(ttl(600)) })
+        let terms = ApprovalTerms { uses: 3, window: Some(ttl(600)), ..ApprovalTerms::default() };
+        self.request(task, RequestState::Pending { rule, terms, lapses_at: START.plus(ttl(600)) })
     }
 
     #[expect(clippy::unused_self, reason = "made like everything else of the fixture")]
     pub(super) fn decision(&self, request: &AccessRequest) -> Decision {
         Decision {
             id: request.decision,
-            outcome: Outcome::Permit(Terms { max_ttl: ttl(900), approval: None }),
+            outcome: Outcome::Permit(Terms::of(ttl(900))),
             determining: vec![PolicyRef { id: "readers".to_owned(), reason: "they read".to_owned() }],
             bundle: digest("bundle"),
             input: format!("{{\"question\":\"{}\"}}", "x".repeat(1200)),
@@ -152,6 +153,7 @@ impl Fixture {
             ttl: request.ttl,
             given_at: START,
             until: START.plus(ttl(3600)),
+            approved: None,
             state: GrantState::Live,
         })
         .unwrap()

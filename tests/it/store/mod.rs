@@ -1,5 +1,6 @@
 //! The store on real databases: every public function, what groups promise, and what happens when the database cannot.
 
+mod approvals;
 mod claims;
 mod conformance;
 mod deliveries;
@@ -13,3 +14,4 @@ mod history;
 mod migrations;
 mod over;
 mod server_faults;
+mod sessions;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hallpass::broker::{Broker, LimitSettings, Parts, ResourceServer};
 use hallpass::domain::Ttl;
-use hallpass::identity::Verifiers;
+use hallpass::identity::{Provider, Verifiers};
 use hallpass::minter::{BackendSettings, MinterDeps, Minters, SandboxBackend};
 use hallpass::policy::{Bundle, PolicyEngine};
 use hallpass::store::Store;
@@ -16,6 +16,7 @@ use hallpass::sys::{Clock, Entropy, HttpClient, ManualClock, SecretString, Syste
 use super::harness::{AGENTS, API_AUDIENCE, PEOPLE, PUBLIC_URL, SERVER_SECRET};
 use super::idp::settings;
 use super::openssh::write_authority;
+use super::sign_in::CLIENT;
 
 /// Build it on the files of a folder and a store.
 pub(super) async fn build(
@@ -23,14 +24,14 @@ pub(super) async fn build(
     kek: &SecretString,
     (bundle, more): (&BTreeMap<String, String>, &[String]),
     limits: LimitSettings,
-    single_use: bool,
+    (single_use, provider): (bool, Option<&str>),
     clock: &Arc<ManualClock>,
     sandbox: &Arc<SandboxBackend>,
 ) -> Broker {
     let store = Store::open(&super::database::settings_of(store, dir)).await.unwrap();
     let deployment = store.lineage().await.unwrap().deployment;
     let jwks = dir.join("jwks.json").display().to_string();
-    let issuers = [
+    let mut issuers = vec![
         settings(&format!(
             "name='agents'\nissuer='{AGENTS}'\njwks_file='{jwks}'\nallow_private=true\nsingle_use={single_use}\nalgorithms=['ES256']"
         )),
@@ -38,6 +39,13 @@ pub(super) async fn build(
             "name='people'\nfor='people'\nissuer='{PEOPLE}'\njwks_file='{jwks}'\nallow_private=true\nalgorithms=['ES256']"
         )),
     ];
+    issuers.extend(provider.map(|url| {
+        settings(&format!("name='idp'\nfor='people'\nissuer='{url}'\nallow_private=true\nalgorithms=['ES256']"))
+    }));
+    let issuer = if provider.is_some() { "idp" } else { "people" };
+    let sign_in = toml::from_str(&format!("issuer='{issuer}'\nclient_id='{CLIENT}'")).unwrap();
+    let http = HttpClient::new(None).unwrap();
+    let back = format!("{PUBLIC_URL}{}", hallpass::http::SIGN_IN_CALLBACK);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::default());
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     let keyring = Arc::new(KeyRing::new(Vec::new()));
@@ -72,7 +80,9 @@ pub(super) async fn build(
         entropy,
         store,
         policy: PolicyEngine::new(Bundle::from_files(bundle.clone()).unwrap()),
-        verifiers: Verifiers::new(&issuers, PUBLIC_URL, HttpClient::new(None).unwrap()).unwrap(),
+        provider: Some(Provider::new(sign_in, &issuers, &back, &http).unwrap()),
+        dev: false,
+        verifiers: Verifiers::new(&issuers, PUBLIC_URL, http).unwrap(),
         minters: Minters::build(&backends, &deps).unwrap(),
         keyring,
         kek: Kek::from_base64(kek).unwrap(),

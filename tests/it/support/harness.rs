@@ -39,13 +39,22 @@ pub(crate) struct Options {
     pub(crate) store: Option<String>,
     /// Backends besides the usual ones, each as TOML.
     pub(crate) backends: Vec<String>,
+    /// The identity provider people sign in at; the one of the people's tokens, which is not there, when absent.
+    pub(crate) provider: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let generous =
             LimitSettings { address_per_minute: 10_000, issuer_per_minute: 100_000, operator_per_minute: 10_000 };
-        Self { bundle: shipped_bundle(), limits: generous, single_use: false, store: None, backends: Vec::new() }
+        Self {
+            bundle: shipped_bundle(),
+            limits: generous,
+            single_use: false,
+            store: None,
+            backends: Vec::new(),
+            provider: None,
+        }
     }
 }
 
@@ -84,6 +93,7 @@ pub(crate) struct Harness {
     bundle: BTreeMap<String, String>,
     backends: Vec<String>,
     single_use: bool,
+    provider: Option<String>,
     limits: LimitSettings,
     router: axum::Router,
 }
@@ -122,13 +132,21 @@ impl Harness {
         let kek = SecretString::from(data_encoding::BASE64.encode(&raw));
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(NOW_SECS)));
         let sandbox = Arc::new(SandboxBackend::default());
-        let Options { bundle, limits, single_use, store, backends } = options;
+        let Options { bundle, limits, single_use, store, backends, provider } = options;
         let store = store.unwrap_or_else(|| super::database::url(dir.path()));
-        let broker =
-            build((dir.path(), &store), &kek, (&bundle, &backends), limits, single_use, &clock, &sandbox).await;
+        let broker = build(
+            (dir.path(), &store),
+            &kek,
+            (&bundle, &backends),
+            limits,
+            (single_use, provider.as_deref()),
+            &clock,
+            &sandbox,
+        )
+        .await;
         let router = door(&broker);
         let (dir, keys) = (Arc::new(dir), Arc::new(keys));
-        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, single_use, limits, router }
+        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, single_use, provider, limits, router }
     }
 
     /// Stop, and start again on the same files. The backend outlives it, as a backend does.
@@ -139,7 +157,7 @@ impl Harness {
             &self.kek,
             (&self.bundle, &self.backends),
             self.limits,
-            self.single_use,
+            (self.single_use, self.provider.as_deref()),
             &self.clock,
             &self.sandbox,
         )
@@ -167,8 +185,16 @@ impl Harness {
         self.restart_after(|folder| super::database::copy(folder, dir.path())).await;
         let store = super::database::url(dir.path());
         let Self { kek, bundle, backends, clock, sandbox, .. } = self;
-        let broker =
-            build((dir.path(), &store), kek, (bundle, backends), self.limits, self.single_use, clock, sandbox).await;
+        let broker = build(
+            (dir.path(), &store),
+            kek,
+            (bundle, backends),
+            self.limits,
+            (self.single_use, self.provider.as_deref()),
+            clock,
+            sandbox,
+        )
+        .await;
         Self {
             router: door(&broker),
             broker,
@@ -181,6 +207,7 @@ impl Harness {
             bundle: self.bundle.clone(),
             backends: self.backends.clone(),
             single_use: self.single_use,
+            provider: self.provider.clone(),
             limits: self.limits,
         }
     }
@@ -200,7 +227,7 @@ impl Harness {
             &self.kek,
             (&bundle, &self.backends),
             self.limits,
-            self.single_use,
+            (self.single_use, self.provider.as_deref()),
             &self.clock,
             &self.sandbox,
         )
@@ -217,6 +244,7 @@ impl Harness {
             bundle,
             backends: self.backends.clone(),
             single_use: self.single_use,
+            provider: self.provider.clone(),
             limits: self.limits,
         }
     }

@@ -17,5 +17,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod served;
+pub(crate) mod sign_in;
 pub(crate) mod store_fault;
+pub(crate) mod walker;
 pub(crate) mod wire;

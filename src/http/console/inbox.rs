@@ -1,0 +1,103 @@
+//! The inbox: what waits for whoever looks, agent by agent, then what waits for others, and the reviews that are due.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::super::HttpState;
+use super::super::refusal::Refusal;
+use super::page::{Page, Place, show};
+use super::request_page::why_not;
+use super::text::{Shown, count, exact, reveal, until};
+use super::visit::Visit;
+use crate::api::{InboxCard, ReviewItem};
+
+/// What waits from one agent.
+struct Group {
+    agent: String,
+    cards: Vec<InboxCard>,
+}
+
+#[derive(Template)]
+#[template(path = "console/inbox.html")]
+struct InboxPage {
+    page: Page,
+    /// What whoever looks may decide.
+    own: Vec<Group>,
+    /// What waits for others.
+    others: Vec<Group>,
+    /// What was let pass in an emergency and is to be looked back at by whoever looks.
+    reviews: Vec<ReviewItem>,
+    /// The newest request on the page.
+    newest: String,
+}
+
+impl InboxPage {
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.others.is_empty() && self.reviews.is_empty()
+    }
+
+    fn exact(&self, text: &str) -> Shown {
+        let _ = self;
+        exact(text)
+    }
+
+    fn sentence(&self, card: &InboxCard) -> Shown {
+        let _ = self;
+        reveal(&card.sentence)
+    }
+
+    fn kind(&self, card: &InboxCard) -> &'static str {
+        let _ = self;
+        match card.impact.as_str() {
+            "high" => "bad",
+            "medium" => "wary",
+            _ => "",
+        }
+    }
+
+    fn until(&self, card: &InboxCard) -> Shown {
+        let _ = self;
+        until(card.lapses_at)
+    }
+
+    fn due(&self, review: &ReviewItem) -> Shown {
+        let _ = self;
+        until(review.review.due_at)
+    }
+
+    fn like(&self, card: &InboxCard) -> String {
+        let _ = self;
+        count(card.like.into(), "more like it", "more like it")
+    }
+
+    fn why(&self, card: &InboxCard) -> String {
+        let _ = self;
+        card.cannot_decide.as_deref().map(|word| why_not(word, &card.agent)).unwrap_or_default()
+    }
+}
+
+/// `GET /`
+pub(super) async fn read(State(state): State<Arc<HttpState>>, visit: Visit) -> Result<Response, Refusal> {
+    let cards = state.broker.inbox(&visit.caller).await?;
+    let newest = cards.iter().map(|card| card.id.as_str()).max().unwrap_or_default().to_owned();
+    let (others, own): (Vec<_>, Vec<_>) = cards.into_iter().partition(|card| card.cannot_decide.is_some());
+    let due = state.broker.list_reviews(&visit.caller, Some("due")).await?.items;
+    let reviews = due.into_iter().filter(|review| review.cannot_review.is_none()).collect();
+    let page = visit.page(&state, Place::Inbox, "Inbox").await?;
+    Ok(show(&InboxPage { page, own: grouped(own), others: grouped(others), reviews, newest }))
+}
+
+/// One group an agent, in the order in which their first requests lapse.
+fn grouped(cards: Vec<InboxCard>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for card in cards {
+        match groups.iter_mut().find(|group| group.agent == card.agent) {
+            Some(group) => group.cards.push(card),
+            None => groups.push(Group { agent: card.agent.clone(), cards: vec![card] }),
+        }
+    }
+    groups
+}
