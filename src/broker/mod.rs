@@ -36,6 +36,7 @@ mod reconcile_restored;
 mod restore;
 mod revocation_lists;
 mod revoke;
+mod said;
 mod sealed;
 mod seals;
 mod signals;

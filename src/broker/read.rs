@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use super::evaluate::{Asking, current_digest};
-use super::views::reasons;
+use super::views::{reasons, terms_view, verdict_view};
 use super::{
     AgentCaller, Broker, BrokerError, Caller, EventsAsk, LeasesAsk, MAX_WAIT, OperatorCaller, PageAsk, RequestsAsk,
 };
 use crate::api::{
     AgentsPage, DecisionView, EventView, EventsPage, HistoryView, LeaseView, LeasesPage, RequestSummary, RequestView,
-    RequestsPage, TaskAnswer, TermsView, VerdictView, Whoami,
+    RequestsPage, TaskAnswer, Whoami,
 };
 use crate::domain::{AccessRequest, AgentId, Task, TaskId};
 use crate::policy::{OperatorAction, OperatorQuestion};
@@ -218,6 +218,7 @@ impl Broker {
             None => (request.effect.as_str(), request.digest),
         };
         let verdicts = self.store.list_approvals(request.id).await?;
+        let given = self.given(&bundle, request, task, standing.as_ref(), &verdicts).await?;
         let decision = self.store.find_decision(request.decision).await?;
         let risk = request
             .scopes
@@ -243,27 +244,14 @@ impl Broker {
             revocation: None,
             reasons: reasons(decision.as_ref()),
             unusual: Vec::new(),
-            terms: TermsView::default(),
-            given: 0,
+            terms: request.terms().map(terms_view).unwrap_or_default(),
+            given,
             questions: Vec::new(),
             history: HistoryView::default(),
             siblings: Vec::new(),
             review: None,
             rule: request.pending().map(|(rule, _)| rule.to_string()),
-            verdicts: verdicts
-                .iter()
-                .map(|approval| VerdictView {
-                    id: approval.id.to_string(),
-                    in_place_of: None,
-                    narrow: None,
-                    passkey: false,
-                    thought_millis: None,
-                    person: approval.person.to_string(),
-                    verdict: approval.verdict.to_string(),
-                    reason: approval.reason.clone(),
-                    at: approval.at,
-                })
-                .collect(),
+            verdicts: verdicts.iter().map(verdict_view).collect(),
             asserted_purpose: task.purpose.as_str().to_owned(),
             asserted_message: task.message.as_ref().map(|message| message.as_str().to_owned()),
             asserted_beneficiary: task.beneficiary.clone(),

@@ -2,9 +2,13 @@
 
 use super::mint::Ready;
 use super::{Broker, BrokerError};
-use crate::api::{AgentAction, AgentView, ApprovalView, DecisionView, LeaseView, RequestSummary, TaskAnswer};
+use crate::api::{
+    AgentAction, AgentView, ApprovalView, DecisionView, LeaseView, Narrow, RequestSummary, TaskAnswer, TermsView,
+    VerdictView,
+};
 use crate::domain::{
-    AccessRequest, Agent, ApprovalRule, Decision, Lease, LeaseState, PolicyRef, RequestState, Task, TaskState,
+    AccessRequest, Agent, Approval, ApprovalRule, ApprovalTerms, Decision, Lease, LeaseState, Narrowing, PolicyRef,
+    RequestState, Task, TaskState, Ttl,
 };
 
 impl From<&Lease> for LeaseView {
@@ -70,6 +74,41 @@ pub(super) fn agent_view(agent: &Agent, suspended: Option<String>) -> AgentView 
         kinds: agent.kinds.iter().map(ToString::to_string).collect(),
         ceiling: agent.ceiling.entries().iter().map(ToString::to_string).collect(),
         suspended,
+    }
+}
+
+/// What a yes takes and is good for, as the wire shows it.
+pub(super) fn terms_view(terms: &ApprovalTerms) -> TermsView {
+    let glass = terms.break_glass.as_ref();
+    TermsView {
+        step_up: terms.step_up.to_string(),
+        reason_required: terms.reason_required,
+        uses: terms.uses,
+        break_glass: glass.map(|glass| glass.rule.to_string()),
+        break_glass_ttl_seconds: glass.map(|glass| glass.max_ttl.as_secs()),
+    }
+}
+
+/// What was left out of a yes, as the wire shows it.
+fn narrow_view(narrow: &Narrowing) -> Narrow {
+    Narrow {
+        ttl_seconds: narrow.ttl().map(Ttl::as_secs),
+        drop_scopes: narrow.drop_scopes().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// A verdict as the wire shows it.
+pub(super) fn verdict_view(approval: &Approval) -> VerdictView {
+    VerdictView {
+        id: approval.id.to_string(),
+        person: approval.person.to_string(),
+        in_place_of: approval.in_place_of.as_ref().map(ToString::to_string),
+        verdict: approval.verdict.to_string(),
+        narrow: approval.narrow.as_ref().map(narrow_view),
+        passkey: approval.proof.is_some(),
+        reason: approval.reason.clone(),
+        thought_millis: approval.thought_millis,
+        at: approval.at,
     }
 }
 
