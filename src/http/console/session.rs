@@ -98,10 +98,15 @@ impl<E: Into<Refusal>> From<E> for NotSignedIn {
 impl FromRequestParts<Arc<HttpState>> for SignedIn {
     type Rejection = NotSignedIn;
     async fn from_request_parts(parts: &mut Parts, state: &Arc<HttpState>) -> Result<Self, NotSignedIn> {
-        match find(parts, state).await? {
-            Some(signed_in) => Ok(signed_in),
-            None => Err(NotSignedIn::Away(away(parts, state))),
+        if let Some(signed_in) = find(parts, state).await? {
+            return Ok(signed_in);
         }
+        let mut response = away(parts, state);
+        if cookie(&parts.headers, SESSION_COOKIE).is_some() {
+            // What opens nothing any more need not be tried again.
+            response.headers_mut().append(header::SET_COOKIE, set_cookie(SESSION_COOKIE, "", 0));
+        }
+        Err(NotSignedIn::Away(response))
     }
 }
 
