@@ -161,8 +161,12 @@ impl Broker {
             // One place is filled once: by whoever is there, or by whoever stands in.
             let person = approval.in_place_of.as_ref().unwrap_or(&approval.person).clone();
             let break_glass = approval.verdict == Verdict::BreakGlass;
-            count.voters.push(Voter { person, groups, break_glass });
             count.narrowings.extend(approval.narrow.clone());
+            let same = |voter: &&mut Voter| voter.person == person && voter.break_glass == break_glass;
+            match count.voters.iter_mut().find(same) {
+                Some(voter) => voter.groups.extend(groups),
+                None => count.voters.push(Voter { person, groups, break_glass }),
+            }
         }
         Ok(count)
     }

@@ -17,6 +17,7 @@ mod kept;
 mod life;
 mod limits;
 mod once;
+mod people;
 mod policy;
 mod reconcile;
 mod replicas;

@@ -13,5 +13,6 @@ mod hints;
 mod history;
 mod migrations;
 mod over;
+mod people;
 mod server_faults;
 mod sessions;
