@@ -28,6 +28,7 @@ mod mint;
 mod mint_outside;
 mod once_more;
 mod open_task;
+mod passkeys;
 mod permit_again;
 mod read;
 mod readiness;
@@ -54,6 +55,7 @@ use arc_swap::ArcSwap;
 
 use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
 use crate::identity::Verifiers;
+use crate::identity::webauthn::{PartyError, PasskeySettings, RelyingParty};
 use crate::minter::{Minters, StatusPlaces};
 use crate::policy::PolicyEngine;
 use crate::store::Store;
@@ -62,6 +64,7 @@ use crate::sys::{Clock, Entropy, Ids};
 
 pub use error::BrokerError;
 pub use limits::LimitSettings;
+pub use passkeys::PasskeyProof;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
@@ -97,6 +100,8 @@ pub struct Parts {
     pub limits: LimitSettings,
     /// Where the API is reached, without a slash at the end.
     pub public_url: String,
+    /// Whom passkeys are for.
+    pub passkeys: PasskeySettings,
     /// The deployment that the minters were built for, as the store names it.
     pub deployment: String,
 }
@@ -131,6 +136,7 @@ pub struct Inner {
     resource_servers: Vec<(ResourceServer, Digest)>,
     limits: limits::Limits,
     public_url: String,
+    party: Result<RelyingParty, PartyError>,
     deployment: String,
     standing: ArcSwap<control::Standing>,
     looks: control::Looks,
@@ -191,6 +197,7 @@ impl Broker {
             rotation: parts.rotation,
             jwks_max_age_secs: parts.jwks_max_age_secs,
             resource_servers: parts.resource_servers,
+            party: parts.passkeys.party(&parts.public_url),
             public_url: parts.public_url,
             deployment: parts.deployment,
             looks: control::Looks::default(),

@@ -38,6 +38,7 @@ impl Exit {
             | P::Forbidden
             | P::ScopeAboveCeiling
             | P::SelfApprovalForbidden
+            | P::PasskeyRefused
             | P::NotAnApprover => Self::Denied,
             P::InvalidRequest
             | P::ScopeInvalid

@@ -8,6 +8,7 @@ mod creds;
 mod demo;
 mod dev;
 mod doctor;
+mod evidence;
 mod exec;
 mod explain;
 mod failure;
@@ -17,6 +18,7 @@ mod keys;
 mod lease;
 mod migrate;
 mod output;
+mod passkey;
 mod policy;
 mod reconcile;
 mod refusal;
@@ -119,6 +121,11 @@ enum Command {
         #[command(subcommand)]
         command: inbox::InboxCommand,
     },
+    /// What you sign with
+    Passkey {
+        #[command(subcommand)]
+        command: passkey::PasskeyCommand,
+    },
     /// What is live
     Lease {
         #[command(subcommand)]
@@ -198,6 +205,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Scope { command } => scope::run(&command, &session).await,
         Command::Whoami => whoami::run(&session).await,
         Command::Inbox { command } => inbox::run(command, &session).await,
+        Command::Passkey { command } => passkey::run(command, &session).await,
         Command::Lease { command } => lease::run(command, &session).await,
         Command::Revoke(args) => revoke::run(args, &session).await,
         Command::Agent { command } => agent::run(command, &session).await,

@@ -63,7 +63,7 @@ fn query(pairs: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Que
 }
 
 /// An id as one path segment: anything that is not of an id's alphabet would name another path.
-fn segment(id: &str) -> Result<&str, ClientError> {
+pub(super) fn segment(id: &str) -> Result<&str, ClientError> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if !id.is_empty() && id.len() <= 128 && id.bytes().all(fits) && !id.bytes().all(|b| b == b'.') {
         Ok(id)

@@ -15,6 +15,7 @@ mod grant;
 mod id;
 mod lease;
 mod narrowing;
+mod passkey;
 mod plan;
 mod scope;
 mod scope_token;
@@ -37,16 +38,20 @@ pub use digest::Digest;
 pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
 pub use grant::{Approved, Grant, GrantRecord, GrantState};
 pub use id::{
-    AgentId, ApprovalId, DecisionId, DelegationId, EventId, GrantId, IdError, LeaseId, NoticeId, PasskeyId, QuestionId,
-    RequestId, SessionId, TaskId,
+    AgentId, ApprovalId, ChallengeId, DecisionId, DelegationId, EventId, GrantId, IdError, LeaseId, NoticeId,
+    PasskeyId, QuestionId, RequestId, SessionId, TaskId,
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use narrowing::{Narrowing, NarrowingRefusal};
+pub use passkey::{
+    Backup, ChallengeKind, Passkey, PasskeyChallenge, PasskeyFault, RegistrationStatement, Shown, StatedNarrow,
+    VerdictStatement,
+};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
 pub use shared_issuers::required_pins;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};
-pub use text::{Message, Purpose, TextError, forbidden_characters};
+pub use text::{Message, PasskeyName, Purpose, TextError, forbidden_characters};
 pub use time::{Timestamp, Ttl, TtlError};
 pub use unpermitted::Unpermitted;
 pub(crate) use word::words;

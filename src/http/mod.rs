@@ -14,6 +14,7 @@ mod introspect;
 mod leases;
 mod lists;
 mod metrics;
+mod passkeys;
 mod policy;
 mod problem;
 mod reference;
@@ -100,6 +101,13 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::read))
         .routes(routes!(requests::decide))
+        .routes(routes!(passkeys::challenge))
+        .routes(routes!(passkeys::evidence))
+        .routes(routes!(passkeys::list))
+        .routes(routes!(passkeys::begin))
+        .routes(routes!(passkeys::register))
+        .routes(routes!(passkeys::rename))
+        .routes(routes!(passkeys::end))
         .routes(routes!(leases::list))
         .routes(routes!(leases::revoke))
         .routes(routes!(policy::scopes))

@@ -23,6 +23,7 @@ mod listen;
 mod lock;
 mod migrate;
 mod over;
+mod passkeys;
 mod people_known;
 mod probe;
 mod queue;
@@ -230,7 +231,8 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens, idempotency keys, sealed credentials and what is kept to end one, each past its time; how many. Never
+    /// Forget used tokens, idempotency keys, sealed credentials, what is kept to end one and what a passkey was to sign, each past its
+    /// time; how many. Never
     /// authority, so it needs no events.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, people_known, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    kept_secrets, leases, lineage, passkeys, people_known, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -63,6 +63,11 @@ changes! {
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
     KeptInsert => kept_secrets::INSERT,
+    ChallengeInsert => passkeys::INSERT_CHALLENGE,
+    ChallengeDelete => passkeys::DELETE_CHALLENGE,
+    PasskeyInsert => passkeys::INSERT,
+    PasskeyUse => passkeys::USE,
+    PasskeyUpdate => passkeys::UPDATE,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,

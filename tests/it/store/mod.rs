@@ -13,4 +13,5 @@ mod hints;
 mod history;
 mod migrations;
 mod over;
+mod passkeys;
 mod server_faults;
