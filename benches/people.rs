@@ -115,11 +115,14 @@ impl Dev {
     /// The cookie of a console session.
     async fn session(&self) -> String {
         let path = self.link.split_once("/?").map(|(_, query)| format!("/?{query}")).unwrap();
-        let answer = raw(self.address, &format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address)).await;
+        let answer =
+            raw(self.address, &format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address))
+                .await;
         let cookie = answer.lines().find_map(|line| {
             let (name, value) = line.split_once(": ")?;
             let cookie = value.split(';').next()?;
-            (name.eq_ignore_ascii_case("set-cookie") && cookie.starts_with("__Host-hallpass=")).then(|| cookie.to_owned())
+            (name.eq_ignore_ascii_case("set-cookie") && cookie.starts_with("__Host-hallpass="))
+                .then(|| cookie.to_owned())
         });
         cookie.unwrap_or_else(|| panic!("the link signs in: {answer}"))
     }
@@ -166,8 +169,7 @@ async fn approve_to_mint(dev: &Dev, rounds: usize) -> Vec<Duration> {
         let verdict = json!({ "verdict": "approve", "request_digest": view["request_digest"], "reason": "Measured" });
         let held = async {
             call(&mut asking, "GET", &format!("/v1/tasks/{task}?wait=25"), &agent, &Value::Null).await;
-            let answer =
-                call(&mut asking, "POST", &format!("/v1/tasks/{task}/credentials"), &agent, &json!({})).await;
+            let answer = call(&mut asking, "POST", &format!("/v1/tasks/{task}/credentials"), &agent, &json!({})).await;
             assert_eq!(answer["credentials"].as_array().map(Vec::len), Some(1), "{answer}");
             Instant::now()
         };
@@ -194,7 +196,8 @@ async fn inbox(dev: &Dev, pending: usize) -> (Vec<Duration>, usize, usize) {
     }
     let cookie = dev.session().await;
     let page = |path: &str| {
-        format!("GET {path} HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\naccept-encoding: gzip\r\n\r\n", dev.address).into_bytes()
+        format!("GET {path} HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\naccept-encoding: gzip\r\n\r\n", dev.address)
+            .into_bytes()
     };
     let mut reading = dev.wire().await;
     let (mut times, mut html) = (Vec::new(), 0);
@@ -205,7 +208,11 @@ async fn inbox(dev: &Dev, pending: usize) -> (Vec<Duration>, usize, usize) {
         assert_eq!(answer.status, 200);
         html = answer.body.len();
     }
-    let plain = raw(dev.address, &format!("GET / HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n", dev.address)).await;
+    let plain = raw(
+        dev.address,
+        &format!("GET / HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n", dev.address),
+    )
+    .await;
     let mut parts: Vec<&str> = plain.split('"').filter(|word| word.starts_with("/static/")).collect();
     parts.sort_unstable();
     parts.dedup();
@@ -228,6 +235,9 @@ async fn main() {
     println!("yes to credential   {rounds} rounds, agent long-polling: p50 {p50:.1} ms, p99 {p99:.1} ms");
     let (times, html, parts) = inbox(&dev, pending).await;
     let (p50, p99) = percentiles(times);
-    println!("inbox               {pending} pending: p50 {p50:.1} ms, p99 {p99:.1} ms; {:.1} KB of HTML", html as f64 / 1000.0);
+    println!(
+        "inbox               {pending} pending: p50 {p50:.1} ms, p99 {p99:.1} ms; {:.1} KB of HTML",
+        html as f64 / 1000.0
+    );
     println!("page weight         {:.1} KB of style and scripts, compressed", parts as f64 / 1000.0);
 }

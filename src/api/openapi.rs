@@ -46,6 +46,7 @@ const SCHEMES: &[(&str, &str)] =
     tags(
         (name = "tasks", description = "What agents do"),
         (name = "approvals", description = "What approvers read and decide"),
+        (name = "passkeys", description = "What people sign with"),
         (name = "leases", description = "What is live, and how to end it"),
         (name = "policy", description = "What may be asked for, and why something was decided"),
         (name = "agents", description = "The inventory"),

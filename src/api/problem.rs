@@ -131,6 +131,8 @@ problems! {
     SelfApprovalForbidden = "self-approval-forbidden", 403, AskHuman, "You may not decide your own request";
     /// In none of the rule's groups.
     NotAnApprover = "not-an-approver", 403, AskHuman, "You are not among those who may decide this request";
+    /// A passkey's answer does not count.
+    PasskeyRefused = "passkey-refused", 403, AskHuman, "The passkey's answer was not accepted";
     /// Too many requests wait.
     TooManyPending = "too-many-pending", 429, Wait, "Too many of this agent's requests wait for a person";
     /// Too many questions about one request.

@@ -120,6 +120,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
             operator_per_minute: config.limits.operator_per_minute,
         },
         public_url,
+        passkeys: config.passkeys.clone(),
         deployment,
     })
     .await

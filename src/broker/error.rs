@@ -1,6 +1,6 @@
 //! What a use case can answer instead of its result: one variant for each thing a caller can do about it.
 
-use crate::domain::{NarrowingRefusal, ParamError, ScopeError, StepUp, TextError, Unpermitted};
+use crate::domain::{NarrowingRefusal, ParamError, PasskeyFault, ScopeError, StepUp, TextError, Unpermitted};
 use crate::minter::MintError;
 use crate::store::StoreError;
 
@@ -116,6 +116,15 @@ pub enum BrokerError {
     /// It was done before, and is done once.
     #[error("{0} already")]
     AlreadyDone(&'static str),
+    /// The caller must sign in anew before this.
+    #[error("{0}")]
+    SignInAgain(&'static str),
+    /// A passkey's answer does not count, or a passkey cannot be had.
+    #[error("{}", .0.said())]
+    PasskeyRefused(PasskeyFault),
+    /// Passkeys cannot be used at the address the broker is reached by.
+    #[error(transparent)]
+    NoPasskeysHere(#[from] crate::identity::webauthn::PartyError),
     /// Too many requests wait.
     #[error("{0} requests of this agent wait for a person already")]
     TooManyPending(u32),

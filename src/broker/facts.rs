@@ -37,14 +37,36 @@ impl<'a> Record<'a> {
         subjects: Subjects,
         data: [(&'static str, Datum); N],
     ) {
-        self.events.push(AuditEvent {
+        let event = self.event(kind, subjects, data);
+        self.events.push(event);
+    }
+
+    /// The same, and the event, for what refers to it.
+    pub(super) fn note_shown<const N: usize>(
+        &mut self,
+        kind: EventKind,
+        subjects: Subjects,
+        data: [(&'static str, Datum); N],
+    ) -> AuditEvent {
+        let event = self.event(kind, subjects, data);
+        self.events.push(event.clone());
+        event
+    }
+
+    fn event<const N: usize>(
+        &self,
+        kind: EventKind,
+        subjects: Subjects,
+        data: [(&'static str, Datum); N],
+    ) -> AuditEvent {
+        AuditEvent {
             id: self.ids.event(),
             at: self.now,
             kind,
             actor: self.actor.clone(),
             subjects,
             data: data.into_iter().collect(),
-        });
+        }
     }
 
     /// Make the changes durable together with what was noted.

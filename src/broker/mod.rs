@@ -33,6 +33,7 @@ mod mint;
 mod mint_outside;
 mod once_more;
 mod open_task;
+mod passkeys;
 mod permit_again;
 mod places;
 mod questions;
@@ -67,6 +68,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
+use crate::identity::webauthn::{PartyError, PasskeySettings, RelyingParty};
 use crate::identity::{Provider, Verifiers};
 use crate::minter::{Minters, StatusPlaces};
 use crate::policy::PolicyEngine;
@@ -78,6 +80,7 @@ pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk}
 pub use device::{DeviceError, DeviceShown};
 pub use error::BrokerError;
 pub use limits::LimitSettings;
+pub use passkeys::PasskeyProof;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
@@ -119,6 +122,8 @@ pub struct Parts {
     pub limits: LimitSettings,
     /// Where the API is reached, without a slash at the end.
     pub public_url: String,
+    /// Whom passkeys are for.
+    pub passkeys: PasskeySettings,
     /// The deployment that the minters were built for, as the store names it.
     pub deployment: String,
 }
@@ -155,6 +160,7 @@ pub struct Inner {
     resource_servers: Vec<(ResourceServer, Digest)>,
     limits: limits::Limits,
     public_url: String,
+    party: Result<RelyingParty, PartyError>,
     deployment: String,
     standing: ArcSwap<control::Standing>,
     looks: control::Looks,
@@ -217,6 +223,7 @@ impl Broker {
             rotation: parts.rotation,
             jwks_max_age_secs: parts.jwks_max_age_secs,
             resource_servers: parts.resource_servers,
+            party: parts.passkeys.party(&parts.public_url),
             public_url: parts.public_url,
             deployment: parts.deployment,
             looks: control::Looks::default(),

@@ -19,7 +19,8 @@ impl Said {
     /// From the wire.
     pub(super) fn read(ask: VerdictAsk) -> Result<Self, BrokerError> {
         let invalid = |why: &str| BrokerError::Invalid(why.to_owned());
-        let verdict: Verdict = ask.verdict.parse().map_err(|_| invalid("`verdict` is `approve`, `deny` or `break_glass`"))?;
+        let verdict: Verdict =
+            ask.verdict.parse().map_err(|_| invalid("`verdict` is `approve`, `deny` or `break_glass`"))?;
         let shown = ask
             .request_digest
             .parse()

@@ -39,6 +39,7 @@ impl Exit {
             | P::CsrfFailed
             | P::ScopeAboveCeiling
             | P::SelfApprovalForbidden
+            | P::PasskeyRefused
             | P::NotAnApprover => Self::Denied,
             P::InvalidRequest
             | P::ScopeInvalid

@@ -18,6 +18,7 @@ mod introspect;
 mod leases;
 mod lists;
 mod metrics;
+mod passkeys;
 mod policy;
 mod problem;
 mod questions;
@@ -115,6 +116,13 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(delegations::end))
         .routes(routes!(questions::ask))
         .routes(routes!(questions::answer_one))
+        .routes(routes!(passkeys::challenge))
+        .routes(routes!(passkeys::evidence))
+        .routes(routes!(passkeys::list))
+        .routes(routes!(passkeys::begin))
+        .routes(routes!(passkeys::register))
+        .routes(routes!(passkeys::rename))
+        .routes(routes!(passkeys::end))
         .routes(routes!(leases::list))
         .routes(routes!(leases::revoke))
         .routes(routes!(policy::scopes))

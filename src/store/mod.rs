@@ -13,8 +13,8 @@ mod connect;
 mod control;
 mod decided;
 mod decisions;
-mod device_sign_ins;
 mod delegations;
+mod device_sign_ins;
 mod events;
 mod figures;
 mod grants;
@@ -28,6 +28,7 @@ mod listen;
 mod lock;
 mod migrate;
 mod over;
+mod passkeys;
 mod people_known;
 mod probe;
 mod questions;
@@ -243,8 +244,8 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens, idempotency keys, sealed credentials, what is kept to end one, sessions and device sign-ins, each past
-    /// its time; how many. Never authority, so it needs no events.
+    /// Forget used tokens, idempotency keys, sealed credentials, what is kept to end one, sessions, device sign-ins and what a passkey
+    /// was to sign, each past its time; how many. Never authority, so it needs no events.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].

@@ -8,7 +8,9 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, control, decisions, delegations, device_sign_ins, events, grants, idempotency, kept_secrets, leases, lineage, people_known, probe, questions, reviews, sealed_deliveries, sessions, signing_keys, tasks, tokens_seen, viewings,
+    Control, StoreError, access_requests, approvals, bundles, control, decisions, delegations, device_sign_ins, events,
+    grants, idempotency, kept_secrets, leases, lineage, passkeys, people_known, probe, questions, reviews,
+    sealed_deliveries, sessions, signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -71,6 +73,11 @@ changes! {
     ReviewOverdue => reviews::OVERDUE,
     QuestionInsert => questions::INSERT,
     QuestionAnswer => questions::ANSWER,
+    ChallengeInsert => passkeys::INSERT_CHALLENGE,
+    ChallengeDelete => passkeys::DELETE_CHALLENGE,
+    PasskeyInsert => passkeys::INSERT,
+    PasskeyUse => passkeys::USE,
+    PasskeyUpdate => passkeys::UPDATE,
     TaskUpdate => tasks::UPDATE,
     ApprovalReplace => approvals::REPLACE,
     RequestUpdate => access_requests::UPDATE,

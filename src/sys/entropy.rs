@@ -7,8 +7,8 @@ use ring::rand::SecureRandom as _;
 
 use super::Clock;
 use crate::domain::{
-    ApprovalId, DecisionId, DelegationId, EventId, GrantId, LeaseId, NoticeId, PasskeyId, QuestionId, RequestId,
-    SessionId, TaskId,
+    ApprovalId, ChallengeId, DecisionId, DelegationId, EventId, GrantId, LeaseId, NoticeId, PasskeyId, QuestionId,
+    RequestId, SessionId, TaskId,
 };
 
 /// Gives random bytes.
@@ -119,6 +119,8 @@ makers! {
     session -> SessionId,
     /// A new passkey's id.
     passkey -> PasskeyId,
+    /// A new challenge's id.
+    challenge -> ChallengeId,
     /// A new question's id.
     question -> QuestionId,
     /// A new delegation's id.

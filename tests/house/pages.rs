@@ -8,6 +8,8 @@ use super::{exists, files, read, root, settle, sources, tracked};
 const TYPES: &[(&str, &str, &str)] = &[
     ("Agent", "domain", "Agent"),
     ("Claim", "store", "Claim"),
+    ("Passkey", "domain", "Passkey"),
+    ("Verdict statement", "domain", "VerdictStatement"),
     ("Verified identity", "identity", "VerifiedIdentity"),
     ("Binding", "domain", "Binding"),
     ("Owner", "domain", "Owner"),

@@ -22,6 +22,7 @@ mod identity;
 mod kill_run;
 mod minter;
 mod openapi;
+mod passkeys;
 mod policy;
 mod replicas;
 mod sign_in;

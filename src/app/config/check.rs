@@ -24,6 +24,7 @@ impl Config {
         self.check_resource_servers(&mut found);
         self.check_limits(&mut found);
         self.check_intervals(&mut found);
+        self.check_passkeys(&mut found);
         if self.issuers.is_empty() {
             found.push(
                 "there is no [[issuers]]: nobody could ever call; name the issuer of your workloads' identity tokens"
@@ -33,6 +34,16 @@ impl Config {
         self.check_sign_in(&mut found);
         self.check_store(&mut found);
         found
+    }
+
+    /// Where nothing is said and passkeys cannot be had, whoever asks for one is told why.
+    fn check_passkeys(&self, found: &mut Vec<String>) {
+        if self.passkeys == crate::identity::webauthn::PasskeySettings::default() {
+            return;
+        }
+        if let Err(error) = self.passkeys.party(&self.public_url()) {
+            found.push(format!("[passkeys]: {error}"));
+        }
     }
 
     fn check_listener(&self, found: &mut Vec<String>) {

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::SecretRef;
+use crate::identity::webauthn::PasskeySettings;
 use crate::identity::{IssuerSettings, SignInSettings};
 use crate::minter::BackendSettings;
 use crate::sys::keys::KeyAlgorithm;
@@ -45,6 +46,9 @@ pub struct Config {
     /// How much at once.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// Whom passkeys are for.
+    #[serde(default)]
+    pub passkeys: PasskeySettings,
     /// Made by `hallpass dev`: throw-away keys and an issuer on this machine that vouches for anybody who can read its
     /// secret. Only `hallpass dev` starts with it.
     #[serde(default)]

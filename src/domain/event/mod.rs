@@ -103,6 +103,14 @@ words! {
         PolicyChanged = "policy.changed",
         /// A policy bundle was refused; the old one stays in force.
         PolicyChangeRejected = "policy.change_rejected",
+        /// A person registered a passkey.
+        PasskeyRegistered = "passkey.registered",
+        /// A person gave a passkey another name.
+        PasskeyRenamed = "passkey.renamed",
+        /// A person removed a passkey.
+        PasskeyRemoved = "passkey.removed",
+        /// A passkey's answer was refused.
+        PasskeyRefused = "passkey.refused",
         /// A signing key was made.
         KeyCreated = "key.created",
         /// A signing key became the one that signs.

@@ -147,6 +147,10 @@ typed_id! {
     PasskeyId, "pky", "passkey"
 }
 typed_id! {
+    /// Names one challenge to a passkey.
+    ChallengeId, "pkc", "challenge"
+}
+typed_id! {
     /// Names one question of a person to an agent.
     QuestionId, "qst", "question"
 }

@@ -12,8 +12,8 @@ use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use serde::Deserialize;
 use futures_util::stream::unfold;
+use serde::Deserialize;
 
 use super::super::HttpState;
 use super::super::admission::Stream;

@@ -66,6 +66,9 @@ impl From<BrokerError> for Refusal {
                 Self::new(Kind::NotAnApprover, sentence(&said)).because_of(format!("not_in_group:{}", groups.join(",")))
             }
             E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
+            E::SignInAgain(_) => Self::new(Kind::StepUpRequired, sentence(&said)),
+            E::PasskeyRefused(fault) => Self::new(Kind::PasskeyRefused, said).because_of(fault.as_str()),
+            E::NoPasskeysHere(_) => Self::new(Kind::NotImplemented, sentence(&said)),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::TooManyQuestions => Self::new(Kind::TooManyQuestions, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::AlreadyDone(_) => Self::new(Kind::AlreadyDone, sentence(&said)).because_of("already_done"),

@@ -13,6 +13,7 @@ mod hints;
 mod history;
 mod migrations;
 mod over;
+mod passkeys;
 mod people;
 mod server_faults;
 mod sessions;

@@ -92,6 +92,7 @@ pub(super) async fn build(
         resource_servers: vec![(server, sha256(SERVER_SECRET))],
         limits,
         public_url: PUBLIC_URL.to_owned(),
+        passkeys: hallpass::identity::webauthn::PasskeySettings::default(),
         deployment,
     })
     .await
