@@ -15,6 +15,7 @@ mod grant;
 mod id;
 mod lease;
 mod narrowing;
+mod notice;
 mod plan;
 mod scope;
 mod scope_token;
@@ -41,6 +42,7 @@ pub use id::{
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use narrowing::{Narrowing, NarrowingRefusal};
+pub use notice::{Notice, NoticeKind, NoticeState};
 pub use plan::{MintPlan, PlanDigest};
 pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, ScopeSet};
 pub use shared_issuers::required_pins;

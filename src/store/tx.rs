@@ -9,7 +9,7 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, people_known, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    kept_secrets, leases, lineage, notices, people_known, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -63,6 +63,8 @@ changes! {
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
     KeptInsert => kept_secrets::INSERT,
+    NoticeInsert => notices::INSERT,
+    NoticeCursorBegin => notices::BEGIN_CURSOR,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
@@ -71,6 +73,8 @@ changes! {
     LeaseDeliver => leases::DELIVER,
     SealedDelete => sealed_deliveries::DELETE,
     KeptDelete => kept_secrets::DELETE,
+    NoticeUpdate => notices::UPDATE,
+    NoticeCursorMove => notices::MOVE_CURSOR,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
     GrantCheck => grants::CHECK,
