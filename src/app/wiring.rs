@@ -11,6 +11,7 @@ use crate::broker::{Broker, LimitSettings, Parts, ResourceServer};
 use crate::domain::{Digest, Ttl};
 use crate::identity::Verifiers;
 use crate::minter::{MinterDeps, Minters, SandboxBackend};
+use crate::notify::{Channels, SenderDeps};
 use crate::policy::{Bundle, PolicyEngine};
 use crate::store::{Hints, Store, StoreSettings};
 use crate::sys::keys::{Kek, KeyRing, RotationSettings};
@@ -73,7 +74,9 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let hints = store.hints();
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
-    let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
+    let verifiers = Verifiers::new(&config.issuers, &public_url, http.clone()).context("[[issuers]]")?;
+    let channels =
+        Channels::build(&config.notify, &SenderDeps { http, folder: config.folder() }).context("[[notify]]")?;
     let keyring = Arc::new(KeyRing::new(Vec::new()));
     let deployment = store.lineage().await.context("reading whose database it is")?.deployment;
     let deps = MinterDeps {
@@ -105,6 +108,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
         policy: PolicyEngine::new(bundle),
         verifiers,
         minters,
+        channels,
         keyring,
         kek: kek(&config.keys.kek)?,
         key_algorithms,

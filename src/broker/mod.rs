@@ -4,6 +4,7 @@
 mod ask;
 mod authenticate;
 mod bulkhead;
+mod chat;
 mod close_task;
 mod closure;
 mod collect;
@@ -23,6 +24,9 @@ mod keys;
 mod limits;
 mod mint;
 mod mint_outside;
+mod notice_content;
+mod notice_people;
+mod notices;
 mod once_more;
 mod open_task;
 mod read;
@@ -33,6 +37,7 @@ mod restore;
 mod revocation_lists;
 mod revoke;
 mod sealed;
+mod send_notices;
 mod signals;
 mod status_lists;
 mod sweep;
@@ -50,11 +55,13 @@ use arc_swap::ArcSwap;
 use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
 use crate::identity::Verifiers;
 use crate::minter::{Minters, StatusPlaces};
+use crate::notify::Channels;
 use crate::policy::PolicyEngine;
 use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
+pub use chat::ChatCall;
 pub use error::BrokerError;
 pub use limits::LimitSettings;
 pub use readiness::Readiness;
@@ -76,6 +83,8 @@ pub struct Parts {
     pub verifiers: Verifiers,
     /// The backends.
     pub minters: Minters,
+    /// The ways to tell people.
+    pub channels: Channels,
     /// The keys that sign credentials; shared with the minters.
     pub keyring: Arc<KeyRing>,
     /// The key under which they are sealed.
@@ -118,6 +127,8 @@ pub struct Inner {
     policy: PolicyEngine,
     verifiers: Verifiers,
     minters: Minters,
+    channels: Channels,
+    told: Mutex<notices::Known>,
     keyring: Arc<KeyRing>,
     kek: Kek,
     key_algorithms: Vec<KeyAlgorithm>,
@@ -178,6 +189,8 @@ impl Broker {
             policy: parts.policy,
             verifiers: parts.verifiers,
             minters: parts.minters,
+            channels: parts.channels,
+            told: Mutex::default(),
             keyring: parts.keyring,
             kek: parts.kek,
             key_algorithms: parts.key_algorithms,

@@ -1,28 +1,25 @@
 //! What a notice says and whom it is for, worked out from the rows when it is asked for, and kept with it. Nobody is asked about a
 //! request of their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::views::reasons;
 use super::{Broker, BrokerError};
-use crate::domain::{AccessRequest, Agent, ApprovalRule, Notice, NoticeKind, Person, Task, Timestamp};
+use crate::domain::{AccessRequest, Agent, ApprovalRule, Notice, NoticeKind, Task, Timestamp, Verdict};
 use crate::notify::{Channel, Content};
-use crate::policy::Bundle;
 use crate::store::{EventFilter, StoredEvent};
 use crate::sys::sorted_json;
-
-/// The most people one notice goes to; a rule whose groups are larger asks these.
-const MAX_RECIPIENTS: usize = 200;
 
 /// What an event is about, as far as telling people needs it.
 pub(super) struct About {
     pub(super) request: AccessRequest,
     pub(super) groups: Vec<String>,
-    task: Task,
+    pub(super) task: Task,
     /// The agent, if the bundle in force knows it.
-    agent: Option<Agent>,
+    pub(super) agent: Option<Agent>,
+    reasons: Vec<String>,
     rule: Option<ApprovalRule>,
     by: Vec<String>,
     due_at: Option<Timestamp>,
@@ -55,14 +52,6 @@ impl Body {
     }
 }
 
-/// Who is not asked about a request: the agent's owner and the one it asks for.
-fn own_people(bundle: &Bundle, agent: Option<&Agent>, task: &Task) -> Vec<Person> {
-    let beneficiary = task.beneficiary.as_deref().and_then(|text| bundle.person_of_beneficiary(text));
-    let mut people: Vec<Person> = agent.map(|agent| agent.owner.clone()).into_iter().chain(beneficiary).collect();
-    people.dedup();
-    people
-}
-
 impl Broker {
     /// What an event is about; `None` when it is about no request that is there.
     pub(super) async fn about(&self, event: &StoredEvent) -> Result<Option<About>, BrokerError> {
@@ -75,10 +64,26 @@ impl Broker {
             None => self.rule_of_then(&request).await?,
         };
         let groups = rule.iter().flat_map(ApprovalRule::groups).map(str::to_owned).collect();
-        let by = if body.actor.kind == "operator" { vec![body.actor.name.clone()] } else { Vec::new() };
+        let by = self.people_behind(event, &body, &request).await?;
         let due_at = body.text("due_at").and_then(|text| text.parse().ok());
         let agent = self.policy.current().agent(&request.agent).cloned();
-        Ok(Some(About { request, groups, task, agent, rule, by, due_at }))
+        let reasons = reasons(self.store.find_decision(request.decision).await?.as_ref());
+        Ok(Some(About { request, groups, task, agent, reasons, rule, by, due_at }))
+    }
+
+    /// The people who brought about what an event says: of a grant all whose yes is on record, else whoever caused it.
+    async fn people_behind(
+        &self,
+        event: &StoredEvent,
+        body: &Body,
+        request: &AccessRequest,
+    ) -> Result<Vec<String>, BrokerError> {
+        if event.kind == "access.granted" {
+            let approvals = self.store.list_approvals(request.id).await?;
+            let said_yes = approvals.iter().filter(|approval| approval.verdict != Verdict::Deny);
+            return Ok(said_yes.map(|approval| approval.person.to_string()).collect());
+        }
+        Ok(if body.actor.kind == "operator" { vec![body.actor.name.clone()] } else { Vec::new() })
     }
 
     /// By which rule a request waited that waits no more: its event says so.
@@ -113,7 +118,7 @@ impl Broker {
         let request = &about.request;
         let scopes: Vec<String> = request.scopes.iter().map(ToString::to_string).collect();
         let risk = request.scopes.iter().map(|scope| bundle.catalogue().find(scope.entry()).map_or(100, |e| e.risk)).max();
-        let own = own_people(&bundle, about.agent.as_ref(), &about.task);
+        let own = about.own_people(&bundle);
         Content {
             agent: request.agent.to_string(),
             by: about.by.clone(),
@@ -124,7 +129,7 @@ impl Broker {
             link: format!("{}/r/{}", self.public_url, request.id),
             not_for: own.iter().map(ToString::to_string).collect(),
             outcome: outcome.map(str::to_owned),
-            reasons: Vec::new(),
+            reasons: about.reasons.clone(),
             request: request.id.to_string(),
             rule: about.rule.as_ref().map(ToString::to_string),
             sentence: format!("{} asks for {} for {}", request.agent, scopes.join(" and "), request.ttl),
@@ -133,5 +138,14 @@ impl Broker {
             unusual: Vec::new(),
             v: 1,
         }
+    }
+}
+
+/// The risk in one word.
+const fn impact(risk: u8) -> &'static str {
+    match risk {
+        70.. => "high",
+        40.. => "medium",
+        _ => "low",
     }
 }

@@ -6,6 +6,7 @@ mod admission;
 mod agents;
 mod body;
 mod caller;
+mod chat;
 mod delivery;
 mod frame;
 mod health;
@@ -100,6 +101,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::read))
         .routes(routes!(requests::decide))
+        .routes(routes!(chat::slack))
         .routes(routes!(leases::list))
         .routes(routes!(leases::revoke))
         .routes(routes!(policy::scopes))

@@ -25,6 +25,7 @@ mod migrate;
 mod notices;
 mod over;
 mod people_known;
+mod people_told;
 mod probe;
 mod queue;
 mod sealed_deliveries;

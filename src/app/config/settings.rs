@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::SecretRef;
 use crate::identity::IssuerSettings;
 use crate::minter::BackendSettings;
+use crate::notify::ChannelSettings;
 use crate::sys::keys::KeyAlgorithm;
 
 /// The whole file.
@@ -39,6 +40,9 @@ pub struct Config {
     /// Who may introspect credentials.
     #[serde(default)]
     pub resource_servers: Vec<ResourceServerSettings>,
+    /// Ways to tell people.
+    #[serde(default)]
+    pub notify: Vec<ChannelSettings>,
     /// How much at once.
     #[serde(default)]
     pub limits: LimitSettings,

@@ -39,13 +39,15 @@ pub(crate) struct Options {
     pub(crate) store: Option<String>,
     /// Backends besides the usual ones, each as TOML.
     pub(crate) backends: Vec<String>,
+    /// Channels by which people are told, each as TOML.
+    pub(crate) notify: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let generous =
             LimitSettings { address_per_minute: 10_000, issuer_per_minute: 100_000, operator_per_minute: 10_000 };
-        Self { bundle: shipped_bundle(), limits: generous, single_use: false, store: None, backends: Vec::new() }
+        Self { bundle: shipped_bundle(), limits: generous, single_use: false, store: None, backends: Vec::new(), notify: Vec::new() }
     }
 }
 
@@ -83,6 +85,7 @@ pub(crate) struct Harness {
     kek: SecretString,
     bundle: BTreeMap<String, String>,
     backends: Vec<String>,
+    notify: Vec<String>,
     single_use: bool,
     limits: LimitSettings,
     router: axum::Router,
@@ -122,13 +125,13 @@ impl Harness {
         let kek = SecretString::from(data_encoding::BASE64.encode(&raw));
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(NOW_SECS)));
         let sandbox = Arc::new(SandboxBackend::default());
-        let Options { bundle, limits, single_use, store, backends } = options;
+        let Options { bundle, limits, single_use, store, backends, notify } = options;
         let store = store.unwrap_or_else(|| super::database::url(dir.path()));
         let broker =
-            build((dir.path(), &store), &kek, (&bundle, &backends), limits, single_use, &clock, &sandbox).await;
+            build((dir.path(), &store), &kek, (&bundle, &backends, &notify), limits, single_use, &clock, &sandbox).await;
         let router = door(&broker);
         let (dir, keys) = (Arc::new(dir), Arc::new(keys));
-        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, single_use, limits, router }
+        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, notify, single_use, limits, router }
     }
 
     /// Stop, and start again on the same files. The backend outlives it, as a backend does.
@@ -137,7 +140,7 @@ impl Harness {
         self.broker = build(
             (self.dir.path(), &self.store),
             &self.kek,
-            (&self.bundle, &self.backends),
+            (&self.bundle, &self.backends, &self.notify),
             self.limits,
             self.single_use,
             &self.clock,
@@ -168,7 +171,7 @@ impl Harness {
         let store = super::database::url(dir.path());
         let Self { kek, bundle, backends, clock, sandbox, .. } = self;
         let broker =
-            build((dir.path(), &store), kek, (bundle, backends), self.limits, self.single_use, clock, sandbox).await;
+            build((dir.path(), &store), kek, (bundle, backends, &self.notify), self.limits, self.single_use, clock, sandbox).await;
         Self {
             router: door(&broker),
             broker,
@@ -180,6 +183,7 @@ impl Harness {
             kek: self.kek.clone(),
             bundle: self.bundle.clone(),
             backends: self.backends.clone(),
+            notify: self.notify.clone(),
             single_use: self.single_use,
             limits: self.limits,
         }
@@ -198,7 +202,7 @@ impl Harness {
         let broker = build(
             (self.dir.path(), &self.store),
             &self.kek,
-            (&bundle, &self.backends),
+            (&bundle, &self.backends, &self.notify),
             self.limits,
             self.single_use,
             &self.clock,
@@ -216,6 +220,7 @@ impl Harness {
             kek: self.kek.clone(),
             bundle,
             backends: self.backends.clone(),
+            notify: self.notify.clone(),
             single_use: self.single_use,
             limits: self.limits,
         }
