@@ -218,6 +218,7 @@ impl Broker {
         broker.put_first_bundle_into_force(&bundle).await?;
         broker.look_again().await?;
         broker.rotate_keys().await?;
+        broker.begin_channels().await;
         Ok(broker)
     }
 

@@ -57,6 +57,20 @@ impl Broker {
         self.channels.iter().map(|channel| channel.name.clone()).collect()
     }
 
+    /// Let channels that are new begin with what happens from now on: nobody is told of what is long past. What fails here is made
+    /// good by the first sweep.
+    pub(super) async fn begin_channels(&self) {
+        for channel in self.channels.iter() {
+            let begun = async {
+                let newest = self.store.find_newest_event().await?;
+                self.store.begin_notices(&channel.name, newest).await
+            };
+            if let Err(error) = begun.await {
+                tracing::warn!(channel = %channel.name, %error, "a channel could not begin yet; the next sweep begins it");
+            }
+        }
+    }
+
     /// Work out who is to be told of what has happened since, for each channel.
     ///
     /// # Errors
@@ -82,7 +96,6 @@ impl Broker {
             return Ok((0, false));
         }
         let Some(cursor) = self.store.find_notice_cursor(&channel.name).await? else {
-            // A new channel begins with what happens now: nobody is told of what is long past.
             self.store.begin_notices(&channel.name, newest).await?;
             return Ok((0, false));
         };

@@ -22,7 +22,9 @@ pub(super) enum Fate {
 impl Minter {
     /// Whether a story with this minter gets there.
     pub(super) fn passes(self, point: KillPoint) -> bool {
-        self == Self::Outside
+        // Nobody is told anything in that story; tests/it/notify/crash.rs dies there.
+        let told = point == KillPoint::NoticeAfterSend;
+        !told && (self == Self::Outside
             || !matches!(
                 point,
                 KillPoint::MintBeforeExternal
@@ -35,7 +37,7 @@ impl Minter {
                     | KillPoint::EndBeforeCleanup
                     | KillPoint::EndAfterCleanup
                     | KillPoint::ClaimAfterCommit
-            )
+            ))
     }
 }
 
@@ -66,6 +68,6 @@ pub(super) fn fate(point: KillPoint, minter: Minter) -> Fate {
         | KillPoint::ClaimAfterCommit
         | KillPoint::KillSwitchBeforeCommit
         | KillPoint::KillSwitchAfterCommit => Fate::Completed,
-        KillPoint::StoreBeforeCommit | KillPoint::StoreAfterCommit => Fate::Any,
+        KillPoint::NoticeAfterSend | KillPoint::StoreBeforeCommit | KillPoint::StoreAfterCommit => Fate::Any,
     }
 }

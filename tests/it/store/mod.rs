@@ -12,5 +12,6 @@ mod groups;
 mod hints;
 mod history;
 mod migrations;
+mod notices;
 mod over;
 mod server_faults;

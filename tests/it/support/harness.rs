@@ -150,6 +150,11 @@ impl Harness {
         self.router = door(&self.broker);
     }
 
+    /// By which channels people are told from the next start on.
+    pub(crate) fn set_notify(&mut self, notify: Vec<String>) {
+        self.notify = notify;
+    }
+
     /// The key-encryption key.
     pub(crate) fn kek(&self) -> &str {
         hallpass::sys::ExposeSecret::expose_secret(&self.kek)
