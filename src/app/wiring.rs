@@ -11,6 +11,7 @@ use crate::broker::{Broker, LimitSettings, Parts, ResourceServer};
 use crate::domain::{Digest, Ttl};
 use crate::identity::{Provider, Verifiers};
 use crate::minter::{MinterDeps, Minters, SandboxBackend};
+use crate::notify::{Channels, SenderDeps};
 use crate::policy::{Bundle, PolicyEngine};
 use crate::store::{Hints, Store, StoreSettings};
 use crate::sys::keys::{Kek, KeyRing, RotationSettings};
@@ -74,7 +75,9 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
     let provider = provider(config, &http)?;
-    let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
+    let verifiers = Verifiers::new(&config.issuers, &public_url, http.clone()).context("[[issuers]]")?;
+    let channels =
+        Channels::build(&config.notify, &SenderDeps { http, folder: config.folder() }).context("[[notify]]")?;
     let keyring = Arc::new(KeyRing::new(Vec::new()));
     let deployment = store.lineage().await.context("reading whose database it is")?.deployment;
     let deps = MinterDeps {
@@ -108,6 +111,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
         provider,
         dev: config.dev,
         minters,
+        channels,
         keyring,
         kek: kek(&config.keys.kek)?,
         key_algorithms,

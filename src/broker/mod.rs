@@ -4,6 +4,7 @@
 mod ask;
 mod authenticate;
 mod bulkhead;
+mod chat;
 mod close_task;
 mod closure;
 mod collect;
@@ -31,6 +32,9 @@ mod limits;
 mod membership;
 mod mint;
 mod mint_outside;
+mod notice_content;
+mod notice_people;
+mod notices;
 mod once_more;
 mod open_task;
 mod passkeys;
@@ -49,6 +53,7 @@ mod revoke;
 mod said;
 mod sealed;
 mod seals;
+mod send_notices;
 mod sentence;
 mod sessions;
 mod sign_in;
@@ -71,11 +76,13 @@ use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
 use crate::identity::webauthn::{PartyError, PasskeySettings, RelyingParty};
 use crate::identity::{Provider, Verifiers};
 use crate::minter::{Minters, StatusPlaces};
+use crate::notify::Channels;
 use crate::policy::PolicyEngine;
 use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
+pub use chat::ChatCall;
 pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk};
 pub use device::{DeviceError, DeviceShown};
 pub use error::BrokerError;
@@ -106,6 +113,8 @@ pub struct Parts {
     pub dev: bool,
     /// The backends.
     pub minters: Minters,
+    /// The ways to tell people.
+    pub channels: Channels,
     /// The keys that sign credentials; shared with the minters.
     pub keyring: Arc<KeyRing>,
     /// The key under which they are sealed.
@@ -152,6 +161,8 @@ pub struct Inner {
     provider: Option<Provider>,
     dev: bool,
     minters: Minters,
+    channels: Channels,
+    told: Mutex<notices::Known>,
     keyring: Arc<KeyRing>,
     kek: Kek,
     key_algorithms: Vec<KeyAlgorithm>,
@@ -217,6 +228,8 @@ impl Broker {
             provider: parts.provider,
             dev: parts.dev,
             minters: parts.minters,
+            channels: parts.channels,
+            told: Mutex::default(),
             keyring: parts.keyring,
             kek: parts.kek,
             key_algorithms: parts.key_algorithms,
@@ -245,6 +258,7 @@ impl Broker {
         broker.put_first_bundle_into_force(&bundle).await?;
         broker.look_again().await?;
         broker.rotate_keys().await?;
+        broker.begin_channels().await;
         Ok(broker)
     }
 

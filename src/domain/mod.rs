@@ -16,6 +16,7 @@ mod grant;
 mod id;
 mod lease;
 mod narrowing;
+mod notice;
 mod passkey;
 mod plan;
 mod question;
@@ -48,6 +49,7 @@ pub use id::{
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use narrowing::{Narrowing, NarrowingRefusal};
+pub use notice::{Notice, NoticeKind, NoticeState};
 pub use passkey::{
     Backup, ChallengeKind, Passkey, PasskeyChallenge, PasskeyFault, RegistrationStatement, Shown, StatedNarrow,
     VerdictStatement,

@@ -6,6 +6,7 @@ mod admission;
 mod agents;
 mod body;
 mod caller;
+mod chat;
 mod console;
 mod delegations;
 mod delivery;
@@ -123,6 +124,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(passkeys::register))
         .routes(routes!(passkeys::rename))
         .routes(routes!(passkeys::end))
+        .routes(routes!(chat::slack))
         .routes(routes!(leases::list))
         .routes(routes!(leases::revoke))
         .routes(routes!(policy::scopes))

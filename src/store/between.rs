@@ -4,8 +4,8 @@ use tokio::time::error::Elapsed;
 
 use super::committer::{Committer, GROUP_PATIENCE};
 use super::{
-    Claim, StoreError, claims, device_sign_ins, idempotency, kept_secrets, passkeys, sealed_deliveries, sessions,
-    tokens_seen, unavailable, viewings,
+    Claim, StoreError, claims, device_sign_ins, idempotency, kept_secrets, notices, passkeys, sealed_deliveries,
+    sessions, tokens_seen, unavailable, viewings,
 };
 use crate::domain::{Lease, Name, Timestamp};
 
@@ -54,6 +54,7 @@ impl Committer {
             device_sign_ins::FORGET,
             viewings::FORGET,
             passkeys::FORGET,
+            notices::FORGET,
         ];
         for sql in forgetful {
             for _ in 0..FORGET_ROUNDS {

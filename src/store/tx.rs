@@ -9,7 +9,7 @@ use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
     Control, StoreError, access_requests, approvals, bundles, control, decisions, delegations, device_sign_ins, events,
-    grants, idempotency, kept_secrets, leases, lineage, passkeys, people_known, probe, questions, reviews,
+    grants, idempotency, kept_secrets, leases, lineage, notices, passkeys, people_known, probe, questions, reviews,
     sealed_deliveries, sessions, signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
@@ -78,6 +78,8 @@ changes! {
     PasskeyInsert => passkeys::INSERT,
     PasskeyUse => passkeys::USE,
     PasskeyUpdate => passkeys::UPDATE,
+    NoticeInsert => notices::INSERT,
+    NoticeCursorBegin => notices::BEGIN_CURSOR,
     TaskUpdate => tasks::UPDATE,
     ApprovalReplace => approvals::REPLACE,
     RequestUpdate => access_requests::UPDATE,
@@ -91,6 +93,8 @@ changes! {
     SessionDelete => sessions::DELETE,
     DeviceUpdate => device_sign_ins::UPDATE,
     DeviceDelete => device_sign_ins::DELETE,
+    NoticeUpdate => notices::UPDATE,
+    NoticeCursorMove => notices::MOVE_CURSOR,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
     QuestionCheck => questions::CHECK,

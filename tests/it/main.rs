@@ -21,6 +21,7 @@ mod http;
 mod identity;
 mod kill_run;
 mod minter;
+mod notify;
 mod openapi;
 mod passkeys;
 mod policy;

@@ -11,6 +11,7 @@ use super::SecretRef;
 use crate::identity::webauthn::PasskeySettings;
 use crate::identity::{IssuerSettings, SignInSettings};
 use crate::minter::BackendSettings;
+use crate::notify::ChannelSettings;
 use crate::sys::keys::KeyAlgorithm;
 
 /// The whole file.
@@ -43,6 +44,9 @@ pub struct Config {
     /// Who may introspect credentials.
     #[serde(default)]
     pub resource_servers: Vec<ResourceServerSettings>,
+    /// Ways to tell people.
+    #[serde(default)]
+    pub notify: Vec<ChannelSettings>,
     /// How much at once.
     #[serde(default)]
     pub limits: LimitSettings,

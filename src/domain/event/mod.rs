@@ -91,6 +91,8 @@ words! {
         LeaseEnded = "lease.ended",
         /// A credential of ours that no lease answers for was found at a backend, and ended.
         OrphanRevoked = "orphan.revoked",
+        /// Nobody could be told by a channel; it was tried often and long enough.
+        NoticeFailed = "notice.failed",
         /// The kill switch was thrown.
         KillSwitchEngaged = "kill_switch.engaged",
         /// The kill switch was released.

@@ -12,6 +12,7 @@ mod groups;
 mod hints;
 mod history;
 mod migrations;
+mod notices;
 mod over;
 mod passkeys;
 mod people;
