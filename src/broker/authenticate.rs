@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::facts::Record;
 use super::{AgentCaller, Broker, BrokerError, Caller, OperatorCaller, ResourceServer};
-use crate::domain::{Actor, AgentId, EventKind, Subjects};
+use crate::domain::{Actor, AgentId, EventKind, Subjects, Timestamp};
 use crate::identity::{Audience, IdentityError, PresentedToken, VerifiedIdentity};
 use crate::policy::Recognition;
 use crate::store::StoreError;
@@ -47,7 +47,11 @@ impl Broker {
                 Ok(Caller::Operator(OperatorCaller {
                     operator,
                     expires_at: identity.expires_at(),
-                    sign_in: super::SignIn::default(),
+                    sign_in: super::SignIn {
+                        at: identity.claim("auth_time").and_then(|at| at.parse().ok()).map(Timestamp::from_secs),
+                        acr: identity.claim("acr").map(str::to_owned),
+                        session: None,
+                    },
                 }))
             }
         }

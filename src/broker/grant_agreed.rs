@@ -57,7 +57,7 @@ impl Broker {
             Outcome::Deny(_) => {
                 let reason = denial_word(&decision.outcome);
                 let denied =
-                    request.clone().deny(reason, now).map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
+                    request.clone().deny(reason, now).map_err(|refusal| BrokerError::settled(refusal.state))?;
                 tx.update_request(request, &denied);
                 record.note(EventKind::AccessDenied, about_request(request), [("reason", reason.into())]);
             }
@@ -137,10 +137,8 @@ impl Broker {
         let mint_until = terms.window.map(|_| terms.lapses_at(request.asked_at, task.ends_at));
         grant.approved = Some(self.approved(&grant, terms.uses, mint_until, request, task)?);
         let grant = Grant::new(grant).map_err(|_| BrokerError::ApprovalExpired)?;
-        let granted = request
-            .clone()
-            .grant(grant.id, decision.id, now)
-            .map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
+        let granted =
+            request.clone().grant(grant.id, decision.id, now).map_err(|refusal| BrokerError::settled(refusal.state))?;
         tx.update_request(request, &granted);
         tx.insert_grant(&grant);
         note_granted(&grant, decision.id, record);

@@ -133,7 +133,7 @@ impl Broker {
 
     /// What stands now: plan, digest, and how many count. Where nothing could be minted any more, what stood then is shown, and
     /// cannot be decided on.
-    async fn stands(
+    async fn how_it_stands(
         &self,
         bundle: &Bundle,
         request: &AccessRequest,
@@ -162,7 +162,7 @@ impl Broker {
         let bundle = self.policy.current();
         let agent = bundle.agent(&request.agent);
         let rows = self.rows_of(request, task, looker).await?;
-        let (effect, digest, given) = self.stands(&bundle, request, task, &rows).await?;
+        let (effect, digest, given) = self.how_it_stands(&bundle, request, task, &rows).await?;
         let scope_details = details(bundle.catalogue(), &request.scopes);
         Ok(RequestView {
             id: request.id.to_string(),
