@@ -70,7 +70,7 @@ impl Broker {
         match self.try_deny(channel, action, person, request, digest).await {
             Ok(state) if state == "denied" => "Done: you denied it. The agent is told.".to_owned(),
             Ok(state) => format!("Not done: it is {state}."),
-            Err(BrokerError::DigestMismatch) => {
+            Err(BrokerError::ApprovalStale | BrokerError::ApprovalMismatch) => {
                 "Not done: the request is not what this message shows any more. Open it and read it again.".to_owned()
             }
             Err(error) if is_ours(&error) => {

@@ -5,8 +5,8 @@ use super::evaluate::Asking;
 use super::seals::Seal;
 use super::{Broker, BrokerError};
 use crate::domain::{
-    AccessRequest, Agent, Approval, ApprovalTerms, Digest, MintPlan, Narrowing, Operator, Person, PlanDigest, Task,
-    Unpermitted, Verdict, Voter,
+    AccessRequest, Agent, Approval, ApprovalTerms, Digest, Narrowing, Operator, Person, PlanDigest, Task, Unpermitted,
+    Verdict, Voter,
 };
 use crate::policy::Bundle;
 use crate::store::KnownPerson;
@@ -181,24 +181,5 @@ impl Broker {
         let approvals = self.store.list_approvals(request.id).await?;
         let terms = request.terms().cloned().unwrap_or_default();
         self.count(&Counting::of(asking, &terms, digest, plan), &approvals).await
-    }
-
-    /// How many people's yes counts as things stand.
-    pub(super) async fn given(
-        &self,
-        bundle: &Bundle,
-        request: &AccessRequest,
-        task: &Task,
-        standing: Option<&(MintPlan, Digest)>,
-        verdicts: &[Approval],
-    ) -> Result<u32, BrokerError> {
-        let (Some(agent), Some((plan, digest)), false) = (bundle.agent(&request.agent), standing, verdicts.is_empty())
-        else {
-            return Ok(0);
-        };
-        let key = request.confirmation_key.as_deref();
-        let asking = Asking { bundle, agent, task, now: self.clock.now(), voters: &[], confirmation_key: key };
-        let count = self.count_shown(&asking, request, (plan.digest, *digest)).await?;
-        Ok(u32::try_from(count.voters.len()).unwrap_or(u32::MAX))
     }
 }

@@ -7,7 +7,7 @@ use super::evaluate::{Asking, current_digest, is_no_more};
 use super::facts::{Record, about_request};
 use super::mint::note_granted;
 use super::open_task::{denial_word, note_decision};
-use super::reviews::raise_alarm;
+use super::reviews::{put_review, raise_alarm};
 use super::{Broker, BrokerError};
 use crate::domain::{
     AccessRequest, Actor, Agent, ApprovalTerms, Decision, EventKind, Grant, GrantRecord, GrantState, MintPlan,
@@ -143,7 +143,7 @@ impl Broker {
         tx.insert_grant(&grant);
         note_granted(&grant, decision.id, record);
         if let Some(breaker) = &allowed.broken_by {
-            self.put_review(request, breaker, tx, record);
+            put_review(request, breaker, tx, record);
         }
         Ok(())
     }

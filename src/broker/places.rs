@@ -52,12 +52,17 @@ fn operator(known: &KnownPerson) -> Operator {
 
 /// Why somebody may not decide, in one word.
 pub(super) fn in_one_word(refused: &BrokerError) -> String {
-    match refused {
-        BrokerError::OwnRequest => "own_request".to_owned(),
-        BrokerError::NotInGroup { groups, .. } => format!("not_in_group:{}", groups.join(",")),
-        BrokerError::Forbidden(_) => "not_permitted".to_owned(),
-        _ => "already_decided".to_owned(),
+    if let BrokerError::NotInGroup { groups, .. } = refused {
+        return format!("not_in_group:{}", groups.join(","));
     }
+    let word = if matches!(refused, BrokerError::OwnRequest) {
+        "own_request"
+    } else if matches!(refused, BrokerError::Forbidden(_)) {
+        "not_permitted"
+    } else {
+        "already_decided"
+    };
+    word.to_owned()
 }
 
 fn not_in_group(rule: &crate::domain::ApprovalRule) -> BrokerError {

@@ -7,6 +7,7 @@ mod register;
 mod verdict;
 
 pub use verdict::PasskeyProof;
+pub(super) use verdict::statement_of;
 
 use data_encoding::BASE64URL_NOPAD;
 
@@ -26,10 +27,6 @@ const MAX_PASSKEYS: u32 = 10;
 const MAX_CHALLENGES: u32 = 20;
 /// For how long a challenge may be answered.
 const CHALLENGE_MILLIS: i64 = 120_000;
-/// How long ago a fresh sign-in may be.
-const FRESH_MILLIS: i64 = 600_000;
-/// By how much an issuer's clock may be ahead of ours.
-const LEEWAY_MILLIS: i64 = 60_000;
 /// How often a place is looked for that another call took in the same moment.
 const TRIES: usize = 3;
 
@@ -115,9 +112,7 @@ impl Broker {
 
     /// Whether the caller signed in a moment ago, as far as the issuer says when.
     pub(super) fn fresh_sign_in(&self, caller: &OperatorCaller) -> Result<crate::domain::Timestamp, BrokerError> {
-        let now = self.clock.now();
-        let is_fresh = |at: &crate::domain::Timestamp| (-LEEWAY_MILLIS..=FRESH_MILLIS).contains(&now.millis_since(*at));
-        caller.sign_in.at.filter(is_fresh).ok_or(BrokerError::SignInAgain(
+        caller.sign_in.at.filter(|_| self.proved_freshly(&caller.sign_in)).ok_or(BrokerError::SignInAgain(
             "this needs a sign-in of the last ten minutes; sign in again, then repeat it",
         ))
     }

@@ -105,7 +105,8 @@ impl Broker {
         let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;
         let key = request.confirmation_key.as_deref();
         let asking = Asking { bundle: &bundle, agent, task: &task, now, voters: &[], confirmation_key: key };
-        let (plan, shown) = current_shown(self, &asking, &request)?;
+        let questions = self.store.list_questions(request.id).await?;
+        let (plan, shown) = current_shown(self, &asking, &request, &questions)?;
         if sha256(&shown) != statement.request_digest {
             return Err(BrokerError::ApprovalStale);
         }
