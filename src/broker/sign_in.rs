@@ -86,7 +86,7 @@ pub struct BegunSignIn {
 }
 
 /// What a browser brings back.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SignInAnswer<'a> {
     /// The flow's cookie.
     pub flow: Option<&'a str>,

@@ -33,7 +33,7 @@ const HX_CURRENT_URL: HeaderName = HeaderName::from_static("hx-current-url");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a form of this session must send back in its field `csrf`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(in crate::http) struct Csrf(String);
 
 impl Csrf {
@@ -60,7 +60,7 @@ impl std::fmt::Display for Csrf {
 }
 
 /// A person who is signed in to the console; whoever is not is sent to sign in and comes back.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(in crate::http) struct SignedIn {
     /// Who.
     pub(in crate::http) caller: OperatorCaller,

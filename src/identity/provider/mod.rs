@@ -44,7 +44,6 @@ pub enum ProviderError {
 }
 
 /// What a browser is sent to the provider with.
-#[derive(Debug)]
 pub struct Asked<'a> {
     /// Ties the answer to the browser that asked.
     pub state: &'a str,
