@@ -94,7 +94,12 @@ pub fn openapi_document() -> String {
 
 /// Every route and who may call it.
 pub fn route_list() -> Vec<openapi::Route> {
-    openapi::routes(&assemble().into_openapi()).into_iter().chain(console::route_list()).collect()
+    api_routes().into_iter().chain(console::route_list()).collect()
+}
+
+/// Those that the OpenAPI document describes.
+fn api_routes() -> Vec<openapi::Route> {
+    openapi::routes(&assemble().into_openapi())
 }
 
 fn assemble() -> OpenApiRouter<Arc<HttpState>> {

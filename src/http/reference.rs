@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_reference_shows_every_route_and_every_problem() {
-        for route in super::super::route_list() {
+        for route in super::super::api_routes() {
             assert!(REFERENCE.contains(&format!("<code>{} {}</code>", route.method, route.path)), "{}", route.path);
         }
         for kind in ProblemKind::ALL {

@@ -11,10 +11,12 @@
 mod broker;
 mod cli;
 mod commit_lost;
+mod console;
 #[cfg(debug_assertions)]
 mod crash;
 mod creds;
 mod doors;
+mod doors_console;
 mod durable;
 mod fault_proxy;
 mod http;

@@ -82,8 +82,10 @@ fn every_operation_has_a_summary_a_tag_and_its_own_id() {
 
 #[test]
 fn the_route_list_is_the_document() {
+    // The console's pages are for people and are no part of the API.
     let listed: Vec<String> = hallpass::http::route_list()
         .into_iter()
+        .filter(|route| !crate::doors_console::doors().any(|door| door == format!("{} {}", route.method, route.path)))
         .map(|route| format!("{} {}", route.method.to_lowercase(), route.path))
         .collect();
     let documented: Vec<String> = operations(&document()).into_iter().map(|(name, _)| name).collect();

@@ -88,7 +88,7 @@ fn wear(headers: &mut HeaderMap, nonce: &Nonce, is_https: bool) {
 }
 
 /// Nothing a page could ask the browser for, but passkeys for ourselves.
-const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), hid=(), bluetooth=(), midi=(), \
+const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), hid=(), midi=(), \
     display-capture=(), fullscreen=(), clipboard-read=(), publickey-credentials-get=(self), publickey-credentials-create=(self)";
 
 /// The same answer compressed, if it is a page and small enough.

@@ -10,14 +10,21 @@ use super::super::HttpState;
 use super::super::refusal::Refusal;
 use super::page::{Page, Place, show};
 use super::request_page::why_not;
-use super::text::{Shown, count, exact, reveal, until};
+use super::text::{Shown, exact, reveal, until};
 use super::visit::Visit;
 use crate::api::{InboxCard, ReviewItem};
 
 /// What waits from one agent.
 struct Group {
     agent: String,
-    cards: Vec<InboxCard>,
+    cards: Vec<Pile>,
+}
+
+/// Requests for the same: one card. Each is still decided by itself, for each has a task of its own.
+struct Pile {
+    /// The one that lapses first.
+    first: InboxCard,
+    others: Vec<InboxCard>,
 }
 
 #[derive(Template)]
@@ -68,11 +75,6 @@ impl InboxPage {
         until(review.review.due_at)
     }
 
-    fn like(&self, card: &InboxCard) -> String {
-        let _ = self;
-        count(card.like.into(), "more like it", "more like it")
-    }
-
     fn why(&self, card: &InboxCard) -> String {
         let _ = self;
         card.cannot_decide.as_deref().map(|word| why_not(word, &card.agent)).unwrap_or_default()
@@ -90,13 +92,17 @@ pub(super) async fn read(State(state): State<Arc<HttpState>>, visit: Visit) -> R
     Ok(show(&InboxPage { page, own: grouped(own), others: grouped(others), reviews, newest }))
 }
 
-/// One group an agent, in the order in which their first requests lapse.
+/// One group an agent, in the order in which their first requests lapse; within it one pile for each thing that is asked for.
 fn grouped(cards: Vec<InboxCard>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for card in cards {
-        match groups.iter_mut().find(|group| group.agent == card.agent) {
-            Some(group) => group.cards.push(card),
-            None => groups.push(Group { agent: card.agent.clone(), cards: vec![card] }),
+        if !groups.iter().any(|group| group.agent == card.agent) {
+            groups.push(Group { agent: card.agent.clone(), cards: Vec::new() });
+        }
+        let Some(group) = groups.iter_mut().find(|group| group.agent == card.agent) else { continue };
+        match group.cards.iter_mut().find(|pile| pile.first.sentence == card.sentence && pile.first.like > 0) {
+            Some(pile) => pile.others.push(card),
+            None => group.cards.push(Pile { first: card, others: Vec::new() }),
         }
     }
     groups

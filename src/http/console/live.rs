@@ -13,7 +13,7 @@ use super::super::refusal::Refusal;
 use super::super::{HttpState, detached};
 use super::page::{Note, Page, Place, show};
 use super::session::Posted;
-use super::text::{Shown, exact, until, words};
+use super::text::{Shown, exact, until};
 use super::visit::Visit;
 use super::{see_other, text};
 use crate::api::{RevocationTarget, RevokeAsk};
@@ -133,7 +133,13 @@ fn ending(state: &HttpState, lease: &Lease) -> String {
     match state.broker.minters().find(&lease.backend) {
         Some(minter) => {
             let how = minter.revocability();
-            format!("{}: {}", words(how.strength), how.how)
+            let soon = match how.strength {
+                "immediate" => "can be ended at once",
+                "within_seconds" => "can be ended within seconds",
+                "within_minutes" => "can be ended within minutes",
+                _ => "cannot be ended early",
+            };
+            format!("{soon}: {}", how.how)
         }
         None => "its backend is not set up here".to_owned(),
     }

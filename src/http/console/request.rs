@@ -62,10 +62,10 @@ async fn page_of(
     note: Option<Note>,
 ) -> Result<Response, Refusal> {
     let request = state.broker.read_request(&visit.caller, id).await?;
+    let sign_in_again = request.terms.step_up == "sign_in" && !state.broker.proved_freshly(&visit.caller.sign_in);
     let page = visit.page(state, Place::Inbox, format!("{} asks", request.agent)).await?;
     let bundle = state.broker.bundle().digest().to_string();
     let once = state.broker.nonce();
-    let sign_in_again = note.as_ref().is_some_and(|note| note.kind == "again");
     Ok(show_as(status, &RequestPage { page, note, request, bundle, once, sign_in_again }))
 }
 
@@ -179,7 +179,7 @@ async fn refused(
     id: &str,
 ) -> Result<Note, Refusal> {
     let note = Note::danger("Nothing was decided");
-    if refusal.kind == ProblemKind::ApprovalMismatch {
+    if matches!(refusal.kind, ProblemKind::ApprovalMismatch | ProblemKind::ApprovalStale) {
         let now = state.broker.read_request(&visit.caller, id).await?;
         let bundle = state.broker.bundle().digest().to_string();
         let mut note = Note::danger("This is not what you were shown: nothing was decided");

@@ -157,10 +157,6 @@ impl RequestPage {
         rows(&self.request.effect)
     }
 
-    fn exact_effect(&self) -> Shown {
-        exact(&self.request.effect.to_string())
-    }
-
     fn life(&self) -> String {
         life(self.request.ttl_seconds)
     }

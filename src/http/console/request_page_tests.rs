@@ -36,7 +36,7 @@ fn scope(scope: &str, risk: u8) -> ScopeDetail {
     }
 }
 
-pub(super) fn request() -> RequestView {
+fn request() -> RequestView {
     let now = Timestamp::from_secs(1_800_000_000);
     RequestView {
         id: "req_01kaf4cy0h0000000000000000".to_owned(),
@@ -112,21 +112,129 @@ fn filled(request: RequestView) -> String {
         .unwrap()
 }
 
+/// The text of a page, without tags.
+fn read_aloud(html: &str) -> String {
+    let mut inside = false;
+    let outside = |c: &char| {
+        let was = inside;
+        match c {
+            '<' => inside = true,
+            '>' => inside = false,
+            _ => {}
+        }
+        !was && !inside
+    };
+    html.chars().filter(outside).collect()
+}
+
+/// What stands between two texts, for each time they come.
+fn between<'a>(html: &'a str, from: &'a str, to: &'a str) -> Vec<&'a str> {
+    html.split(from).skip(1).filter_map(|rest| rest.split(to).next()).collect()
+}
+
 #[test]
-fn preview() {
-    let save = |name: &str, html: String| std::fs::write(format!("/tmp/console-preview/{name}.html"), html).unwrap();
-    save("request", filled(request()));
-    let mut other = request();
-    other.cannot_decide = Some("own_request".to_owned());
-    save("own", filled(other));
-    let mut other = request();
-    other.scope_details[1].inspectable = false;
-    other.scope_details[0].scope = "api:releases:write(prefix=v1.\u{430}\u{202E}/)".to_owned();
-    other.asserted_message = Some("read \u{202E}only\u{200B} <script>alert(1)</script>".to_owned());
-    other.terms.break_glass = None;
-    save("odd", filled(other));
-    let mut other = request();
-    other.state = "granted".to_owned();
-    other.lapses_at = None;
-    save("granted", filled(other));
+fn the_order_is_the_design() {
+    let page = filled(request());
+    let places: Vec<usize> = [
+        "<h1>",
+        "Why you are asked",
+        "What is unusual",
+        "id=\"who\"",
+        "What gets minted",
+        "Native effect",
+        "How surely it ends",
+        "What the agent says",
+        "Before and beside it",
+        "What people said",
+        "Your decision",
+        "value=\"deny\"",
+        "value=\"approve\"",
+    ]
+    .map(|text| page.find(text).unwrap_or_else(|| panic!("{text} is not on the page")))
+    .to_vec();
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(page.find("class=\"tag yes\"").unwrap() < page.find("class=\"tag no\"").unwrap());
+    assert_eq!(page.matches("unverified").count(), 2, "the beneficiary and the reference are only asserted");
+}
+
+#[test]
+fn con_08_scopes_of_a_lax_time_are_isolated_and_keep_their_text() {
+    let mut odd = request();
+    let scope = "api:releases:write(prefix=v1.\u{430}\u{202E}/)";
+    odd.scopes = vec![scope.to_owned()];
+    odd.scope_details.truncate(1);
+    odd.scope_details[0].scope = scope.to_owned();
+    odd.asserted_message = Some("read \u{202E}only\u{200B}".to_owned());
+    let page = filled(odd);
+    let shown: Vec<String> = between(&page, "<p data-scope>", "</p>").into_iter().map(read_aloud).collect();
+    assert_eq!(shown, [scope], "the text of the element is the scope");
+    assert!(page.contains("data-u=\"430\"") && page.contains("data-u=\"202e\"") && page.contains("<bdi"));
+    assert!(page.contains("Has letters that are not ASCII"));
+    let says = between(&page, "<blockquote>", "</blockquote>")[1];
+    assert_eq!(read_aloud(says), "read \\u{202e}only\\u{200b}");
+}
+
+#[test]
+fn con_09_sixty_scopes_are_all_there_the_dangerous_ones_first_and_the_buttons_last() {
+    let mut many = request();
+    let name = |n: usize| format!("api:part{n}:read");
+    many.scope_details = (0..58).map(|n| scope(&name(n), 10)).collect();
+    // As the view orders them: by risk.
+    many.scope_details.insert(0, scope("api:billing:write", 95));
+    many.scope_details.insert(1, scope("api:users:write", 80));
+    many.scopes = many.scope_details.iter().map(|one| one.scope.clone()).collect();
+    let page = filled(many);
+    let shown: Vec<String> = between(&page, "<p data-scope>", "</p>").into_iter().map(read_aloud).collect();
+    assert_eq!(shown.len(), 60);
+    assert_eq!(shown[..2], ["api:billing:write", "api:users:write"]);
+    let last = page.rfind("<p data-scope>").unwrap();
+    let minted = page.find("What gets minted").unwrap();
+    assert!(!page[minted..last].contains("<details"), "nothing is folded away");
+    assert!(page.find("value=\"approve\"").unwrap() > last);
+    assert!(!page.contains("autofocus") && !page.contains(" more scopes"));
+}
+
+#[test]
+fn apr_25_what_cannot_be_inspected_says_so_and_wants_more_than_a_click() {
+    let mut unknown = request();
+    unknown.scope_details[0].inspectable = false;
+    let page = filled(unknown);
+    assert!(page.contains("Cannot be inspected"));
+    assert!(page.contains("Type “approve unseen”") && page.contains("name=\"typed\""));
+    assert!(!filled(request()).contains("name=\"typed\""));
+}
+
+#[test]
+fn whoever_may_not_decide_has_no_buttons() {
+    for (word, line) in [
+        ("own_request", "you answer for release-bot"),
+        ("not_in_group:sre-oncall,security", "only people in sre-oncall, security may"),
+        ("not_permitted", "no policy permits you to"),
+    ] {
+        let mut other = request();
+        other.cannot_decide = Some(word.to_owned());
+        let page = filled(other);
+        assert!(page.contains(line), "{word}");
+        assert!(!page.contains("value=\"approve\"") && !page.contains("value=\"deny\""), "{word}");
+    }
+}
+
+#[test]
+fn what_changed_is_named() {
+    let before = request();
+    let shown = fingerprint(&before, "sha256:ab");
+    let mut after = request();
+    after.ttl_seconds = 900;
+    after.rule = Some("2 of sre-oncall".to_owned());
+    assert_eq!(changed(&shown, &after, "sha256:cd"), ["How long it would live changed.", "Who must agree changed.", "The policy bundle in force changed."]);
+    assert_eq!(changed("nonsense", &before, "sha256:ab").len(), 1);
+}
+
+#[test]
+fn a_passkey_signs_a_yes_and_never_a_no() {
+    let mut strict = request();
+    strict.terms.step_up = "passkey".to_owned();
+    let page = filled(strict);
+    assert!(page.contains("data-passkey=\"/r/req_01kaf4cy0h0000000000000000/challenge\"") && page.contains("<noscript>"));
+    assert!(page.contains("value=\"deny\" formnovalidate data-passkey=\"no\""));
 }

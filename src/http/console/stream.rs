@@ -26,8 +26,8 @@ use crate::broker::{BrokerError, OperatorCaller};
 
 /// How often the rows are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Looks between two checks of the session: 20 s.
-const LOOKS_A_CHECK: u32 = 10;
+/// Looks after which a line is sent that says nothing: 20 s.
+const LOOKS_A_LINE: u32 = 10;
 /// Looks after which a stream ends and the browser comes again: 10 minutes.
 const MAX_LOOKS: u32 = 300;
 /// What the page that listens was made with.
@@ -92,8 +92,7 @@ async fn next(mut listening: Listening) -> Option<(Event, Option<Listening>)> {
         if listening.looks > MAX_LOOKS {
             return None;
         }
-        let checks = listening.looks.is_multiple_of(LOOKS_A_CHECK);
-        if checks && !listening.state.broker.session_stands(&listening.caller).await.unwrap_or(true) {
+        if !listening.state.broker.session_stands(&listening.caller).await.unwrap_or(true) {
             return Some((Ok(Bytes::from_static(b"event: over\ndata: {}\n\n")), None));
         }
         match listening.look().await {
@@ -103,7 +102,7 @@ async fn next(mut listening: Listening) -> Option<(Event, Option<Listening>)> {
             }
             Ok(_) if is_first => return Some((Ok(Bytes::from_static(b"retry: 5000\n\n")), Some(listening))),
             // A line that says nothing shows both ends that the other is there.
-            Ok(_) if checks => return Some((Ok(Bytes::from_static(b": still here\n\n")), Some(listening))),
+            Ok(_) if listening.looks.is_multiple_of(LOOKS_A_LINE) => return Some((Ok(Bytes::from_static(b": still here\n\n")), Some(listening))),
             Ok(_) => {}
             Err(BrokerError::Forbidden(_) | BrokerError::NotFound(_)) => {
                 return Some((Ok(Bytes::from_static(b"event: over\ndata: {}\n\n")), None));

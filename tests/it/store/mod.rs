@@ -6,6 +6,7 @@ mod conformance;
 mod deliveries;
 mod equal;
 mod faults;
+mod figures;
 mod file_faults;
 mod fixture;
 mod groups;

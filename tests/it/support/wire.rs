@@ -1,6 +1,6 @@
 //! The door of a harness as different kinds of callers find it, with the state behind the router in a test's hands.
 
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::harness::{Harness, Options, PUBLIC_URL, resource_server};
+use super::harness::{Harness, Options, PEOPLE, PUBLIC_URL, resource_server};
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +22,16 @@ pub(crate) enum Who {
     Nobody,
     Agent(&'static str),
     Person(&'static str, &'static [&'static str]),
+    /// A person whom the bundle knows by this e-mail address, in no group.
+    Registered(&'static str),
     ResourceServer,
 }
 
 pub(crate) const RELEASE_BOT: Who = Who::Agent("release-bot");
 pub(crate) const APPROVER: Who = Who::Person("dev-approver", &["release-approvers"]);
+
+/// Whoever answers for release-bot.
+pub(crate) const OWNER: Who = Who::Registered("maya@acme.example");
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -59,6 +64,12 @@ impl Deref for Wire {
     }
 }
 
+impl DerefMut for Wire {
+    fn deref_mut(&mut self) -> &mut Harness {
+        &mut self.harness
+    }
+}
+
 impl Wire {
     pub(crate) async fn start() -> Self {
         Self::over(Harness::start().await)
@@ -72,7 +83,7 @@ impl Wire {
         Self::over(Harness::with(options).await)
     }
 
-    fn over(harness: Harness) -> Self {
+    pub(crate) fn over(harness: Harness) -> Self {
         let state = HttpState {
             broker: harness.broker.clone(),
             public_url: PUBLIC_URL.into(),
@@ -91,6 +102,10 @@ impl Wire {
             Who::Nobody => None,
             Who::Agent(name) => Some(format!("Bearer {}", self.agent(name))),
             Who::Person(name, groups) => Some(format!("Bearer {}", self.person(name, groups))),
+            Who::Registered(email) => {
+                let claims = json!({ "groups": [], "email": email, "email_verified": true });
+                Some(format!("Bearer {}", self.token(PEOPLE, "a-registered-person", &claims)))
+            }
             Who::ResourceServer => Some(resource_server()),
         }
     }
