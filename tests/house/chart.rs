@@ -23,6 +23,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
     ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),
+    ("passkeys", "src/identity/webauthn/party.rs", "PasskeySettings", &[]),
     ("issuers", "src/identity/settings.rs", "IssuerSettings", &[]),
     ("backends", "src/minter/settings.rs", "BackendSettings", &["rest"]),
 ];
