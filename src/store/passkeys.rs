@@ -81,7 +81,7 @@ pub(super) const FORGET: &str = "-- passkeys.forget_challenges
 macro_rules! select {
     ($name:literal, $which:literal) => {
         concat!(
-            "-- passkeys.",
+            "-- ",
             $name,
             "
             SELECT id, person, slot, credential, cose_key, sign_count, backup, aaguid, transports, name, user_handle, registered,
@@ -95,7 +95,7 @@ macro_rules! select {
 macro_rules! select_challenge {
     ($name:literal, $which:literal) => {
         concat!(
-            "-- passkeys.",
+            "-- ",
             $name,
             "
             SELECT id, person, slot, kind, session, nonce, statement, shown, expires_at FROM passkey_challenge WHERE ",
@@ -166,7 +166,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
     pub async fn find_passkey_challenge(&self, id: ChallengeId) -> Result<Option<PasskeyChallenge>, StoreError> {
-        let query = sqlx::query(select_challenge!("find_challenge", "id = $1")).bind(id.to_string());
+        let query = sqlx::query(select_challenge!("passkeys.find_challenge", "id = $1")).bind(id.to_string());
         self.find(query, read_challenge).await
     }
 
@@ -175,7 +175,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
     pub async fn list_passkey_challenges(&self, person: &Person) -> Result<Vec<PasskeyChallenge>, StoreError> {
-        let query = sqlx::query(select_challenge!("list_challenges", "person = $1 ORDER BY slot LIMIT $2"))
+        let query = sqlx::query(select_challenge!("passkeys.list_challenges", "person = $1 ORDER BY slot LIMIT $2"))
             .bind(person.as_str().to_owned())
             .bind(MAX_PAGE_OF_TASK);
         self.list(query, read_challenge).await
@@ -186,7 +186,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
     pub async fn find_passkey(&self, id: PasskeyId) -> Result<Option<Passkey>, StoreError> {
-        let query = sqlx::query(select!("find", "id = $1")).bind(id.to_string());
+        let query = sqlx::query(select!("passkeys.find", "id = $1")).bind(id.to_string());
         self.find(query, read).await
     }
 
@@ -195,7 +195,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
     pub async fn find_passkey_of_credential(&self, credential: &str) -> Result<Option<Passkey>, StoreError> {
-        let query = sqlx::query(select!("find_of_credential", "credential = $1")).bind(credential.to_owned());
+        let query = sqlx::query(select!("passkeys.find_of_credential", "credential = $1")).bind(credential.to_owned());
         self.find(query, read).await
     }
 
@@ -204,7 +204,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
     pub async fn list_passkeys(&self, person: &Person) -> Result<Vec<Passkey>, StoreError> {
-        let query = sqlx::query(select!("list", "person = $1 AND slot >= 0 ORDER BY slot LIMIT $2"))
+        let query = sqlx::query(select!("passkeys.list", "person = $1 AND slot >= 0 ORDER BY slot LIMIT $2"))
             .bind(person.as_str().to_owned())
             .bind(MAX_PAGE_OF_TASK);
         self.list(query, read).await
@@ -216,7 +216,7 @@ impl Store {
     /// [`StoreError::Unavailable`] or [`StoreError::Corrupt`].
     pub async fn find_last_ended_passkey(&self, person: &Person) -> Result<Option<Passkey>, StoreError> {
         let query = sqlx::query(select!(
-            "find_last_ended",
+            "passkeys.find_last_ended",
             "person = $1 AND slot IS NULL AND ended_at IS NOT NULL ORDER BY ended_at DESC LIMIT 1"
         ))
         .bind(person.as_str().to_owned());

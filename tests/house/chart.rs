@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("sign_in", "src/identity/provider/settings.rs", "SignInSettings", &[]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
     ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),
+    ("passkeys", "src/identity/webauthn/party.rs", "PasskeySettings", &[]),
     ("issuers", "src/identity/settings.rs", "IssuerSettings", &[]),
     ("backends", "src/minter/settings.rs", "BackendSettings", &["rest"]),
 ];

@@ -56,11 +56,20 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /v1/insights/suggestions", [401, 403, 403, 403, 403, 200, 200, 401]),
     ("GET /v1/events", [401, 403, 403, 403, 403, 200, 200, 401]),
     ("GET /v1/leases", [401, 200, 200, 403, 403, 200, 200, 401]),
+    ("GET /v1/passkeys", [401, 403, 403, 200, 200, 200, 200, 401]),
+    // A token that does not say when its person signed in opens nothing that lasts; `tests/it/passkeys` has those that do.
+    ("POST /v1/passkeys", [401, 403, 403, 401, 401, 401, 401, 401]),
+    ("POST /v1/passkeys/challenges", [401, 403, 403, 401, 401, 401, 401, 401]),
+    ("POST /v1/passkeys/{id}/end", [401, 403, 403, 401, 401, 401, 401, 401]),
+    ("POST /v1/passkeys/{id}/name", [401, 403, 403, 404, 404, 404, 404, 401]),
     ("GET /v1/requests", [401, 403, 403, 200, 200, 200, 200, 401]),
     ("GET /v1/requests/{id}", [401, 403, 403, 200, 200, 200, 200, 401]),
     ("POST /v1/requests/{id}/questions", [401, 403, 403, 403, 201, 403, 403, 401]),
     ("POST /v1/requests/{id}/review", [401, 403, 403, 403, 200, 403, 403, 401]),
     ("GET /v1/reviews", [401, 403, 403, 200, 200, 200, 200, 401]),
+    // Nobody here has a passkey to be asked.
+    ("POST /v1/requests/{id}/challenge", [401, 403, 403, 403, 403, 403, 403, 401]),
+    ("GET /v1/requests/{id}/evidence", [401, 403, 403, 200, 200, 200, 200, 401]),
     ("POST /v1/requests/{id}/verdict", [401, 403, 403, 403, 200, 403, 403, 401]),
     ("POST /v1/revocations", [401, 200, 404, 403, 403, 200, 403, 401]),
     ("GET /v1/scopes", [401, 200, 200, 403, 403, 200, 200, 401]),
@@ -183,7 +192,9 @@ fn body_for(door: &str, story: &Story) -> Option<Value> {
         "POST /v1/tasks" => Some(ask),
         "POST /v1/tasks/{id}/requests" => Some(json!({ "scopes": ["api:releases:read"], "ttl_seconds": 600 })),
         "POST /v1/decisions/simulate" => Some(simulated(None)),
-        "POST /v1/requests/{id}/verdict" => {
+        "POST /v1/passkeys/challenges" | "POST /v1/passkeys/{id}/name" => Some(json!({ "name": "laptop" })),
+        "POST /v1/passkeys" => Some(json!({ "challenge": "pkc_0", "client_data": "e30", "attestation_object": "oA" })),
+        "POST /v1/requests/{id}/challenge" | "POST /v1/requests/{id}/verdict" => {
             Some(json!({ "verdict": "approve", "request_digest": story.digest, "reason": "REL-482" }))
         }
         "POST /v1/requests/{id}/questions" => Some(json!({ "text": "Why now?" })),

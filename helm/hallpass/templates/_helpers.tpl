@@ -138,6 +138,11 @@ secret = { file = "/etc/hallpass/secrets/resource-server-{{ $index }}" }
 
 [limits]
 {{- include "hallpass.tomlKeys" $values.config.limits }}
+{{- with $values.config.passkeys }}
+
+[passkeys]
+{{- include "hallpass.tomlKeys" . }}
+{{- end }}
 {{- end -}}
 
 {{- define "hallpass.podSecurity" -}}

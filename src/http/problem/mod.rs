@@ -66,9 +66,7 @@ impl From<BrokerError> for Refusal {
                 Self::new(Kind::NotAnApprover, sentence(&said)).because_of(format!("not_in_group:{}", groups.join(",")))
             }
             E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
-            E::SignInAgain(_) => Self::new(Kind::StepUpRequired, sentence(&said)),
-            E::PasskeyRefused(fault) => Self::new(Kind::PasskeyRefused, said).because_of(fault.as_str()),
-            E::NoPasskeysHere(_) => Self::new(Kind::NotImplemented, sentence(&said)),
+            E::SignInAgain(_) | E::NoPasskeysHere(_) | E::PasskeyRefused(_) => passkey(&error, &said),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::TooManyQuestions => Self::new(Kind::TooManyQuestions, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::AlreadyDone(_) => Self::new(Kind::AlreadyDone, sentence(&said)).because_of("already_done"),
@@ -150,6 +148,17 @@ fn step_up(wanted: StepUp, said: &str) -> Refusal {
     Refusal::new(Kind::StepUpRequired, format!("{} Nothing was recorded. {next}", sentence(said)))
         .because_of(wanted.as_str())
         .challenging("Bearer realm=\"hallpass\", error=\"insufficient_user_authentication\", max_age=\"600\"")
+}
+
+/// What keeps a passkey from being made or used.
+fn passkey(error: &BrokerError, said: &str) -> Refusal {
+    match error {
+        BrokerError::SignInAgain(_) => Refusal::new(Kind::StepUpRequired, sentence(said)),
+        BrokerError::PasskeyRefused(fault) => {
+            Refusal::new(Kind::PasskeyRefused, sentence(said)).because_of(fault.as_str())
+        }
+        _ => Refusal::new(Kind::NotImplemented, sentence(said)),
+    }
 }
 
 fn text_kind(error: &TextError) -> Kind {

@@ -8,7 +8,7 @@ use hallpass::domain::{Approval, Person};
 use hallpass::sys::{canonical_json, sha256};
 use serde_json::{Value, json};
 
-use super::broker::{World, statement};
+use super::world::{World, statement};
 use crate::support::foreign::python;
 
 /// A request with one signed verdict and one that is not, and the evidence as an auditor reads it.

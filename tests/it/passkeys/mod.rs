@@ -4,3 +4,4 @@ mod authenticator;
 mod broker;
 mod evidence;
 mod rules;
+mod world;
