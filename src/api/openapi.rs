@@ -32,8 +32,12 @@ pub struct Route {
 }
 
 /// How a caller authenticates: the scheme's name in the document, and the word for such callers.
-const SCHEMES: &[(&str, &str)] =
-    &[("agentToken", "agent"), ("operatorToken", "operator"), ("resourceServer", "resource-server"), ("chatSignature", "chat")];
+const SCHEMES: &[(&str, &str)] = &[
+    ("agentToken", "agent"),
+    ("operatorToken", "operator"),
+    ("resourceServer", "resource-server"),
+    ("chatSignature", "chat"),
+];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -75,8 +79,10 @@ impl Modify for Schemes {
         }
         let basic = HttpBuilder::from(Http::new(HttpAuthScheme::Basic));
         components.add_security_scheme("resourceServer", described(basic, "The id and secret of a resource server"));
-        let signature =
-            ApiKeyValue::with_description("X-Slack-Signature", "A chat's signature over the time and the bytes of its call");
+        let signature = ApiKeyValue::with_description(
+            "X-Slack-Signature",
+            "A chat's signature over the time and the bytes of its call",
+        );
         components.add_security_scheme("chatSignature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
     }
 }

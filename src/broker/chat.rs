@@ -36,8 +36,7 @@ impl Broker {
         let name: Option<Name> = channel.parse().ok();
         let channel = name.and_then(|name| self.channels.find(&name)).ok_or(BrokerError::NotFound("channel"))?.clone();
         let now = self.clock.now();
-        let signed =
-            SignedCall { signature: &call.signature, timestamp: &call.timestamp, body: &call.body, now };
+        let signed = SignedCall { signature: &call.signature, timestamp: &call.timestamp, body: &call.body, now };
         let action = match channel.sender.chat_action(&signed) {
             None => return Err(BrokerError::NotFound("channel")),
             Some(Err(ChatRefusal::NotSigned)) => return Err(BrokerError::IdentityRefused),
@@ -121,6 +120,10 @@ impl Broker {
 const fn is_ours(error: &BrokerError) -> bool {
     matches!(
         error,
-        BrokerError::Store(_) | BrokerError::Internal(_) | BrokerError::Keys(_) | BrokerError::Mint(_) | BrokerError::Changed
+        BrokerError::Store(_)
+            | BrokerError::Internal(_)
+            | BrokerError::Keys(_)
+            | BrokerError::Mint(_)
+            | BrokerError::Changed
     )
 }

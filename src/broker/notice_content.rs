@@ -117,7 +117,8 @@ impl Broker {
         let bundle = self.policy.current();
         let request = &about.request;
         let scopes: Vec<String> = request.scopes.iter().map(ToString::to_string).collect();
-        let risk = request.scopes.iter().map(|scope| bundle.catalogue().find(scope.entry()).map_or(100, |e| e.risk)).max();
+        let risk =
+            request.scopes.iter().map(|scope| bundle.catalogue().find(scope.entry()).map_or(100, |e| e.risk)).max();
         let own = about.own_people(&bundle);
         Content {
             agent: request.agent.to_string(),

@@ -86,9 +86,10 @@ impl Broker {
         };
         going.failures = going.failures.saturating_add(1);
         let asked = error.rest_secs.map_or(0, |secs| i64::from(secs).saturating_mul(1000));
-        let over = going.failures.checked_sub(RESTS_AFTER).map_or(0, |over| {
-            FIRST_REST_MILLIS.saturating_mul(1_i64 << over.min(8)).min(LONGEST_REST_MILLIS)
-        });
+        let over = going
+            .failures
+            .checked_sub(RESTS_AFTER)
+            .map_or(0, |over| FIRST_REST_MILLIS.saturating_mul(1_i64 << over.min(8)).min(LONGEST_REST_MILLIS));
         if asked.max(over) > 0 {
             going.rests_until = Some(now.plus_millis(asked.max(over)));
         }
@@ -105,11 +106,17 @@ impl Broker {
         }
         let before = match self.fitness(channel, &claimed).await? {
             Fit::Send(before) => before,
-            Fit::Superseded => return self.settle_notice(&claimed, &claimed.clone().supersede(now), "superseded").await,
-            Fit::Later(until) => return self.settle_notice(&claimed, &claimed.clone().postpone(until), "postponed").await,
+            Fit::Superseded => {
+                return self.settle_notice(&claimed, &claimed.clone().supersede(now), "superseded").await;
+            }
+            Fit::Later(until) => {
+                return self.settle_notice(&claimed, &claimed.clone().postpone(until), "postponed").await;
+            }
         };
         let Ok(content) = serde_json::from_str::<Content>(&claimed.payload) else {
-            return self.fail_notice(&claimed, claimed.clone().give_up(claimed.attempts, now), "its text is corrupt").await;
+            return self
+                .fail_notice(&claimed, claimed.clone().give_up(claimed.attempts, now), "its text is corrupt")
+                .await;
         };
         let letter = Letter {
             id: claimed.id,

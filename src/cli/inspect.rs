@@ -60,7 +60,8 @@ pub(crate) fn channels(config: &Config) -> Result<Channels, String> {
 
 /// What no rule of the bundle could ever lead to: a channel for a group that decides nothing is told of nothing.
 pub(crate) fn idle_groups(config: &Config, bundle: &Bundle) -> Vec<String> {
-    let policies: Vec<&String> = bundle.files().iter().filter(|(path, _)| path.ends_with(".cedar")).map(|f| f.1).collect();
+    let policies: Vec<&String> =
+        bundle.files().iter().filter(|(path, _)| path.ends_with(".cedar")).map(|f| f.1).collect();
     let mut found = Vec::new();
     for channel in &config.notify {
         for group in channel.groups.iter().filter(|group| !policies.iter().any(|text| text.contains(group.as_str()))) {

@@ -160,7 +160,15 @@ impl Notice {
     pub fn sent(self, reference: Option<String>, now: Timestamp) -> Self {
         let reference = reference.or(self.reference);
         let attempts = self.attempts.saturating_add(1);
-        Self { state: NoticeState::Sent, reference, attempts, claimed_by: None, due_at: None, settled_at: Some(now), ..self }
+        Self {
+            state: NoticeState::Sent,
+            reference,
+            attempts,
+            claimed_by: None,
+            due_at: None,
+            settled_at: Some(now),
+            ..self
+        }
     }
 
     /// There is nothing to say any more.
@@ -180,7 +188,11 @@ impl Notice {
         let asked = i64::from(at_least_secs.unwrap_or(0)).saturating_mul(1000).min(LONGEST_WAIT_MILLIS);
         let next = now.plus_millis(wait.max(asked));
         let given_up = attempts >= MAX_ATTEMPTS || next.millis_since(self.created_at) > MAX_AGE_MILLIS;
-        if given_up { self.give_up(attempts, now) } else { Self { attempts, claimed_by: None, due_at: Some(next), ..self } }
+        if given_up {
+            self.give_up(attempts, now)
+        } else {
+            Self { attempts, claimed_by: None, due_at: Some(next), ..self }
+        }
     }
 
     /// It cannot be sent at all.

@@ -120,7 +120,9 @@ pub(super) mod tests {
             reasons: vec!["High-risk scopes need a person & a half.".to_owned()],
             request: "req_1".to_owned(),
             rule: Some("1 of release-approvers".to_owned()),
-            scopes: vec!["sandbox:releases:write(prefix=\"<!channel> *v1* <https://evil.example|Approve>\")".to_owned()],
+            scopes: vec![
+                "sandbox:releases:write(prefix=\"<!channel> *v1* <https://evil.example|Approve>\")".to_owned(),
+            ],
             sentence: "release-bot asks for sandbox:releases:write for 600 s".to_owned(),
             ttl_seconds: 600,
             unusual: vec!["first time for this scope".to_owned()],

@@ -41,9 +41,7 @@ impl ChannelSettings {
         if self.events.is_empty() || self.groups.len() > MAX_GROUPS {
             return Err(self.refuse("it has no `events`, or more than 64 `groups`; leave them out to mean all"));
         }
-        toml::Value::Table(self.rest.clone())
-            .try_into()
-            .map_err(|error: toml::de::Error| self.refuse(error.message()))
+        toml::Value::Table(self.rest.clone()).try_into().map_err(|error: toml::de::Error| self.refuse(error.message()))
     }
 
     /// What is wrong with it.

@@ -16,14 +16,13 @@ use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Ex
 use serde::Deserialize;
 
 use super::text::{html, visible};
-use super::{
-    ChannelSettings, Content, FollowUp, Letter, Misconfigured, Readers, SendError, Sender, SenderDeps,
-};
+use super::{ChannelSettings, Content, FollowUp, Letter, Misconfigured, Readers, SendError, Sender, SenderDeps};
 use crate::domain::NoticeKind;
 use crate::sys::{ExposeSecret as _, SecretRef, is_loopback, read_ca_file};
 
-/// How long the server may take for one step.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connecting may take, and how long all of a conversation: after connecting the library waits for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(12);
 /// The longest line of text, in characters.
 const MAX_LINE: usize = 600;
 /// The longest piece of what the server says that goes into an error, in characters.
@@ -95,7 +94,7 @@ pub(super) fn build(settings: &ChannelSettings, deps: &SenderDeps) -> Result<Arc
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&own.server)
         .port(own.port.unwrap_or(port))
         .tls(tls)
-        .timeout(Some(STEP_TIMEOUT))
+        .timeout(Some(CONNECT_TIMEOUT))
         .hello_name(ClientId::Domain(from.email.domain().to_owned()));
     builder = match (own.user, own.password) {
         (Some(user), Some(password)) => {
@@ -142,12 +141,16 @@ impl Sender for Smtp {
 
     async fn send(&self, letter: &Letter<'_>) -> Result<Option<String>, SendError> {
         let message = compose(&self.from, letter).map_err(SendError::new)?;
-        self.transport.send(message).await.map_err(refused)?;
+        let sent = tokio::time::timeout(TIMEOUT, self.transport.send(message)).await;
+        sent.map_err(|_| SendError::new("no answer in time"))?.map_err(refused)?;
         Ok(None)
     }
 
     async fn check(&self) -> Result<String, String> {
-        match self.transport.test_connection().await {
+        let Ok(reached) = tokio::time::timeout(TIMEOUT, self.transport.test_connection()).await else {
+            return Err("the server does not answer in time".to_owned());
+        };
+        match reached {
             Ok(true) => Ok("the server is reached and lets us in".to_owned()),
             Ok(false) => Err("the server is reached and does not answer as one".to_owned()),
             Err(error) => Err(visible(&error.to_string(), MAX_SAID)),
@@ -177,10 +180,7 @@ fn compose(from: &Mailbox, letter: &Letter<'_>) -> Result<Message, String> {
         // The same at each attempt, so that whoever gets it twice can tell.
         .message_id(Some(format!("<{}@{domain}>", letter.id)))
         // RFC 3834 §5: nobody's holiday note shall answer.
-        .raw_header(HeaderValue::new(
-            HeaderName::new_from_ascii_str("Auto-Submitted"),
-            "auto-generated".to_owned(),
-        ));
+        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()));
     if let Some((before, _)) = letter.before {
         let before = format!("<{before}@{domain}>");
         builder = builder.in_reply_to(before.clone()).references(before);
@@ -196,7 +196,8 @@ const FOOT: &str = "Nothing can be decided by answering this mail.";
 
 fn plain(content: &Content) -> String {
     let line = |text: &str| visible(text, MAX_LINE);
-    let mut lines = vec![format!("{}.", line(&content.headline())), String::new(), line(&content.sentence), String::new()];
+    let mut lines =
+        vec![format!("{}.", line(&content.headline())), String::new(), line(&content.sentence), String::new()];
     lines.extend(content.scopes.iter().map(|scope| format!("  - {}", line(scope))));
     lines.push(String::new());
     lines.extend(content.facts().iter().map(|(label, text)| format!("{label}: {}", line(text))));
@@ -210,7 +211,8 @@ fn plain(content: &Content) -> String {
 
 fn pretty(content: &Content) -> String {
     let text = |text: &str| html(text, MAX_LINE);
-    let items = |list: &[String]| list.iter().map(|item| format!("<li><code>{}</code></li>", text(item))).collect::<String>();
+    let items =
+        |list: &[String]| list.iter().map(|item| format!("<li><code>{}</code></li>", text(item))).collect::<String>();
     let facts = content.facts();
     let facts = facts.iter().map(|(label, fact)| format!("<tr><td>{label}</td><td>{}</td></tr>", text(fact)));
     let unusual = if content.event == NoticeKind::Awaited && !content.unusual.is_empty() {
@@ -254,8 +256,12 @@ mod tests {
         let message = compose(&from(), &letter(&nasty, "jonas@acme.example", None)).unwrap();
         let bytes = String::from_utf8(message.formatted()).unwrap();
         let (headers, _) = bytes.split_once("\r\n\r\n").unwrap();
-        let names: Vec<&str> =
-            headers.lines().filter(|l| !l.starts_with([' ', '\t'])).filter_map(|l| l.split_once(':')).map(|h| h.0).collect();
+        let names: Vec<&str> = headers
+            .lines()
+            .filter(|l| !l.starts_with([' ', '\t']))
+            .filter_map(|l| l.split_once(':'))
+            .map(|h| h.0)
+            .collect();
         assert!(!names.iter().any(|name| name.eq_ignore_ascii_case("bcc")), "{headers}");
         assert_eq!(message.envelope().to().len(), 1);
         for recipient in ["a@b.example, c@d.example", "a@b.example\r\nBcc: c@d.example", "Ann <a@b.example>", ""] {
@@ -281,7 +287,8 @@ mod tests {
 
     #[test]
     fn the_texts_are_as_they_were_agreed() {
-        let shown = format!("{}\n----\n{}", plain(&content(NoticeKind::Awaited)), pretty(&content(NoticeKind::Awaited)));
+        let shown =
+            format!("{}\n----\n{}", plain(&content(NoticeKind::Awaited)), pretty(&content(NoticeKind::Awaited)));
         let golden = include_str!("../../tests/it/notify/golden/mail.txt");
         assert_eq!(shown.trim(), golden.trim(), "\n{shown}");
         assert!(!pretty(&content(NoticeKind::Awaited)).contains("<https"));

@@ -62,7 +62,9 @@ struct Body<'a> {
 pub(super) fn build(settings: &ChannelSettings, deps: &SenderDeps) -> Result<Arc<dyn Sender>, Misconfigured> {
     let Settings { url, secrets, allow_private, ca_file } = settings.read()?;
     if !web::may_call(&url, allow_private) {
-        return Err(settings.refuse("`url` must be https (http only to loopback, with allow_private), without a user name"));
+        return Err(
+            settings.refuse("`url` must be https (http only to loopback, with allow_private), without a user name")
+        );
     }
     if secrets.is_empty() || secrets.len() > MAX_SECRETS {
         return Err(settings.refuse(format_args!("`secrets` has one to {MAX_SECRETS} of them")));
@@ -78,7 +80,9 @@ fn key(secret: SecretRef) -> Result<hmac::Key, String> {
     let bytes = text.expose_secret().strip_prefix(SECRET_PREFIX).and_then(|rest| STANDARD.decode(rest).ok());
     let bytes = bytes.map(Zeroizing::new).filter(|bytes| SECRET_BYTES.contains(&bytes.len()));
     let wrong = || {
-        format!("{secret} is not `whsec_` and 24 to 64 bytes in base64; make one with `echo whsec_$(openssl rand -base64 32)`")
+        format!(
+            "{secret} is not `whsec_` and 24 to 64 bytes in base64; make one with `echo whsec_$(openssl rand -base64 32)`"
+        )
     };
     bytes.map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, &bytes)).ok_or_else(wrong)
 }
@@ -92,8 +96,7 @@ impl Webhook {
     }
 
     fn request(&self, letter: &Letter<'_>) -> Result<Outgoing, SendError> {
-        let body =
-            Body { data: letter.content, timestamp: letter.created_at, kind: event_word(letter.content.event) };
+        let body = Body { data: letter.content, timestamp: letter.created_at, kind: event_word(letter.content.event) };
         let body = canonical_json(&body).map_err(|error| SendError::new(error.to_string()))?;
         let (id, secs) = (letter.id.to_string(), letter.now.as_secs());
         let mut headers = HeaderMap::new();

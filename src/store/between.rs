@@ -44,13 +44,9 @@ impl Committer {
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let connection = self.accepted_connection().await?;
         let mut forgotten = 0_u64;
-        for sql in [
-            tokens_seen::FORGET,
-            idempotency::FORGET,
-            sealed_deliveries::FORGET,
-            kept_secrets::FORGET,
-            notices::FORGET,
-        ] {
+        for sql in
+            [tokens_seen::FORGET, idempotency::FORGET, sealed_deliveries::FORGET, kept_secrets::FORGET, notices::FORGET]
+        {
             for _ in 0..FORGET_ROUNDS {
                 let query = sqlx::query(sql).bind(now.as_millis()).bind(FORGET_ROWS);
                 let rows = query.execute(&mut *connection).await.map_err(unavailable)?.rows_affected();

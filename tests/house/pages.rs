@@ -30,6 +30,8 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Handle", "domain", "Handle"),
     ("Closure", "api", "Closure"),
     ("Audit event", "domain", "AuditEvent"),
+    ("Channel", "notify", "Channel"),
+    ("Notice", "domain", "Notice"),
     ("Sweep", "worker", "Sweep"),
 ];
 

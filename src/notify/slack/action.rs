@@ -143,7 +143,11 @@ mod tests {
                 .finish();
             let signature = signed(&key, NOW.as_secs(), body.as_bytes());
             let timestamp = NOW.as_secs().to_string();
-            read(&key, "T1", &SignedCall { signature: &signature, timestamp: &timestamp, body: body.as_bytes(), now: NOW })
+            read(
+                &key,
+                "T1",
+                &SignedCall { signature: &signature, timestamp: &timestamp, body: body.as_bytes(), now: NOW },
+            )
         };
         let deny = payload(|_| {}).unwrap();
         assert_eq!((deny.issuer.as_str(), deny.subject.as_str()), ("https://slack.com/T1", "U7"));

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::text::slack as escape;
 use super::super::Content;
+use super::super::text::slack as escape;
 use crate::domain::NoticeKind;
 
 /// What Slack allows in a section, and in a field of one, in characters; escapes make a character five.
@@ -79,7 +79,9 @@ mod tests {
     fn texts(value: &Value, found: &mut Vec<(String, String)>) {
         match value {
             Value::Object(members) => {
-                if let (Some(Value::String(kind)), Some(Value::String(text))) = (members.get("type"), members.get("text")) {
+                if let (Some(Value::String(kind)), Some(Value::String(text))) =
+                    (members.get("type"), members.get("text"))
+                {
                     found.push((kind.clone(), text.clone()));
                 }
                 members.values().for_each(|member| texts(member, found));

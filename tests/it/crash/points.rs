@@ -24,20 +24,21 @@ impl Minter {
     pub(super) fn passes(self, point: KillPoint) -> bool {
         // Nobody is told anything in that story; tests/it/notify/crash.rs dies there.
         let told = point == KillPoint::NoticeAfterSend;
-        !told && (self == Self::Outside
-            || !matches!(
-                point,
-                KillPoint::MintBeforeExternal
-                    | KillPoint::MintAfterExternal
-                    | KillPoint::MintAfterFact
-                    | KillPoint::MintAfterActivate
-                    | KillPoint::EndAfterIntent
-                    | KillPoint::EndAfterDisable
-                    | KillPoint::EndAfterFact
-                    | KillPoint::EndBeforeCleanup
-                    | KillPoint::EndAfterCleanup
-                    | KillPoint::ClaimAfterCommit
-            ))
+        !told
+            && (self == Self::Outside
+                || !matches!(
+                    point,
+                    KillPoint::MintBeforeExternal
+                        | KillPoint::MintAfterExternal
+                        | KillPoint::MintAfterFact
+                        | KillPoint::MintAfterActivate
+                        | KillPoint::EndAfterIntent
+                        | KillPoint::EndAfterDisable
+                        | KillPoint::EndAfterFact
+                        | KillPoint::EndBeforeCleanup
+                        | KillPoint::EndAfterCleanup
+                        | KillPoint::ClaimAfterCommit
+                ))
     }
 }
 

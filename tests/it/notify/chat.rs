@@ -14,9 +14,10 @@ use crate::support::harness::{Harness, Options};
 /// What Slack sends when a user presses the button of this name in a message.
 fn pressed(outside: &Outside, user: &str, message: &Value, action: &str) -> Value {
     let blocks = message["blocks"].as_array().unwrap();
-    let buttons = blocks.iter().find(|block| block["type"] == "actions").map_or_else(Vec::new, |block| {
-        block["elements"].as_array().unwrap().clone()
-    });
+    let buttons = blocks
+        .iter()
+        .find(|block| block["type"] == "actions")
+        .map_or_else(Vec::new, |block| block["elements"].as_array().unwrap().clone());
     let button = buttons.iter().find(|button| button["action_id"] == action).cloned().unwrap_or_default();
     json!({
         "type": "block_actions", "team": { "id": "T0001", "domain": "acme" }, "user": { "id": user, "username": "x" },
@@ -97,7 +98,10 @@ async fn deny_in_the_chat_denies_once_and_says_so_to_whoever_pressed_it() {
     let recorded: Vec<Value> = h.events_of(&task).await;
     let verdicts: Vec<&Value> = recorded.iter().filter(|event| event["kind"] == "approval.recorded").collect();
     assert_eq!(verdicts.len(), 1);
-    assert_eq!((&verdicts[0]["actor"]["name"], &verdicts[0]["data"]["verdict"]), (&json!("dev-approver"), &json!("deny")));
+    assert_eq!(
+        (&verdicts[0]["actor"]["name"], &verdicts[0]["data"]["verdict"]),
+        (&json!("dev-approver"), &json!("deny"))
+    );
     tell(&h).await;
     assert_eq!(outside.buttons(), Vec::<String>::new());
 }
@@ -146,7 +150,8 @@ async fn there_is_no_yes_from_a_chat_whatever_it_sends() {
     h.clock.advance_secs(1);
     let mut value = pressed(&outside, "UDEV", &message, "hallpass_deny");
     let shown: Value = serde_json::from_str(value["actions"][0]["value"].as_str().unwrap()).unwrap();
-    let other = json!({ "digest": format!("sha256:{}", "0".repeat(64)), "request": shown["request"], "verdict": "approve" });
+    let other =
+        json!({ "digest": format!("sha256:{}", "0".repeat(64)), "request": shown["request"], "verdict": "approve" });
     value["actions"][0]["value"] = json!(other.to_string());
     assert_eq!(press(&h, &value).await, 200);
     assert!(whisper(&outside, 1).await.contains("not what this message shows"));
@@ -159,7 +164,8 @@ async fn only_what_the_chat_signed_just_now_is_taken() {
     let h = start(&outside, &folder).await;
     let (_, request) = pending(&h).await;
     tell(&h).await;
-    let (secs, body) = (h.clock.now().as_secs(), form(&pressed(&outside, "UDEV", &outside.messages()[0], "hallpass_deny")));
+    let (secs, body) =
+        (h.clock.now().as_secs(), form(&pressed(&outside, "UDEV", &outside.messages()[0], "hallpass_deny")));
     let good = signed(secs, &body);
     for (secs, body, signature) in [
         (secs, format!("{body}&x=1"), good.clone()),

@@ -58,12 +58,17 @@ async fn a_broker_that_is_killed_after_sending_sends_again_when_it_is_back() {
 
     let (outside, folder) = (Outside::start().await, tempfile::tempdir().unwrap());
     let file = secret(&folder, "secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-    let more = format!("\n[[notify]]\n{}\n\n[[backends]]\nname='sandbox'\nkind='sandbox'\nurl='{}/'\n", hooks(&outside, &file), outside.url);
+    let more = format!(
+        "\n[[notify]]\n{}\n\n[[backends]]\nname='sandbox'\nkind='sandbox'\nurl='{}/'\n",
+        hooks(&outside, &file),
+        outside.url
+    );
     let stage = Stage::with(is_postgres().then(|| postgres::shared().fresh_url()), 1, &more, true);
     let broker = Path::new(env!("CARGO_BIN_EXE_hallpass"));
     let mut dies = stage.start_with(broker, "hallpass", &[("HALLPASS_KILLPOINT", "notice.after_send=abort")]);
     stage.ready().await;
-    let body = json!({ "purpose": "write", "scopes": ["api:releases:write(prefix=v1)"], "ttl_seconds": 600 }).to_string();
+    let body =
+        json!({ "purpose": "write", "scopes": ["api:releases:write(prefix=v1)"], "ttl_seconds": 600 }).to_string();
     let mut wire = Wire::connect(stage.address).await.unwrap();
     let bytes = ask("POST", "/v1/tasks", &stage.agent("bench-0"), "application/json", &body);
     let answer = wire.send(&bytes).await.unwrap();

@@ -22,7 +22,10 @@ async fn the_message_shows_how_the_request_stands_and_no_copy_looks_open_that_is
     assert_eq!(outside.calls()[0].header("authorization"), "Bearer xoxb-1");
     assert_eq!(outside.buttons(), ["hallpass_open", "hallpass_deny"]);
     let shown = outside.messages()[0].to_string();
-    assert!(shown.contains("api:releases:write(prefix=v1)") && shown.contains("High-risk scopes need a person"), "{shown}");
+    assert!(
+        shown.contains("api:releases:write(prefix=v1)") && shown.contains("High-risk scopes need a person"),
+        "{shown}"
+    );
     assert!(!shown.contains("click") && !shown.contains("publish v1.4.2"), "the agent's words: {shown}");
     decide(&h, &request, "deny").await;
     tell(&h).await;
@@ -72,7 +75,11 @@ async fn a_copy_that_a_lost_answer_left_behind_can_do_nothing() {
     decide(&h, &request, "approve").await;
     tell(&h).await;
     let open: Vec<bool> = outside.messages().iter().map(|m| m.to_string().contains("hallpass_deny")).collect();
-    assert_eq!(open, [true, false], "the one we know of is changed; the other's button is refused, see the chat's tests");
+    assert_eq!(
+        open,
+        [true, false],
+        "the one we know of is changed; the other's button is refused, see the chat's tests"
+    );
 }
 
 #[tokio::test]

@@ -100,7 +100,9 @@ async fn each_outcome_is_told_once_and_nothing_that_never_waited() {
 #[tokio::test]
 async fn a_channel_is_told_what_it_wants_of_the_groups_it_is_for() {
     let (outside, folder) = (Outside::start().await, tempfile::tempdir().unwrap());
-    let named = |name: &str, more: &str| channel(&outside, &folder, more).replace("hooks", name).replace("/hook", &format!("/{name}"));
+    let named = |name: &str, more: &str| {
+        channel(&outside, &folder, more).replace("hooks", name).replace("/hook", &format!("/{name}"))
+    };
     let h = broker(vec![
         named("other-group", "groups=['database-owners']"),
         named("this-group", "groups=['release-approvers','x']\nevents=['awaited']"),
@@ -112,7 +114,8 @@ async fn a_channel_is_told_what_it_wants_of_the_groups_it_is_for() {
     tell(&h).await;
     decide(&h, &request, "approve").await;
     tell(&h).await;
-    let told: Vec<String> = outside.calls().iter().map(|call| format!("{} {}", call.path, call.json()["type"])).collect();
+    let told: Vec<String> =
+        outside.calls().iter().map(|call| format!("{} {}", call.path, call.json()["type"])).collect();
     assert_eq!(told, ["/this-group \"request.awaited\"", "/outcomes \"request.resolved\""]);
 }
 

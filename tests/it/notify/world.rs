@@ -102,7 +102,8 @@ impl Outside {
     pub(super) fn buttons(&self) -> Vec<String> {
         let messages = self.messages();
         let blocks = messages.iter().flat_map(|message| message["blocks"].as_array().unwrap().clone());
-        let elements = blocks.filter(|block| block["type"] == "actions").flat_map(|b| b["elements"].as_array().unwrap().clone());
+        let elements =
+            blocks.filter(|block| block["type"] == "actions").flat_map(|b| b["elements"].as_array().unwrap().clone());
         elements.map(|element| element["action_id"].as_str().unwrap().to_owned()).collect()
     }
 }

@@ -63,11 +63,8 @@ async fn of_two_that_read_the_same_events_one_writes_what_follows() {
     second.begin_notices(&channel(), 9).await.unwrap();
     assert_eq!(f.store.find_notice_cursor(&channel()).await.unwrap(), Some(7), "the first has the say");
     let request = f.ids.request();
-    let changes = || NoticeChanges {
-        cursor: Some((channel(), 7, 12)),
-        insert: vec![notice(&f, request)],
-        update: Vec::new(),
-    };
+    let changes =
+        || NoticeChanges { cursor: Some((channel(), 7, 12)), insert: vec![notice(&f, request)], update: Vec::new() };
     assert!(!changes().say_nothing());
     let (one, two) = (changes(), changes());
     let (one, two) = tokio::join!(f.store.record_notices(&one), second.record_notices(&two));

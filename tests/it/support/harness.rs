@@ -47,7 +47,14 @@ impl Default for Options {
     fn default() -> Self {
         let generous =
             LimitSettings { address_per_minute: 10_000, issuer_per_minute: 100_000, operator_per_minute: 10_000 };
-        Self { bundle: shipped_bundle(), limits: generous, single_use: false, store: None, backends: Vec::new(), notify: Vec::new() }
+        Self {
+            bundle: shipped_bundle(),
+            limits: generous,
+            single_use: false,
+            store: None,
+            backends: Vec::new(),
+            notify: Vec::new(),
+        }
     }
 }
 
@@ -128,7 +135,8 @@ impl Harness {
         let Options { bundle, limits, single_use, store, backends, notify } = options;
         let store = store.unwrap_or_else(|| super::database::url(dir.path()));
         let broker =
-            build((dir.path(), &store), &kek, (&bundle, &backends, &notify), limits, single_use, &clock, &sandbox).await;
+            build((dir.path(), &store), &kek, (&bundle, &backends, &notify), limits, single_use, &clock, &sandbox)
+                .await;
         let router = door(&broker);
         let (dir, keys) = (Arc::new(dir), Arc::new(keys));
         Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, notify, single_use, limits, router }
@@ -175,8 +183,16 @@ impl Harness {
         self.restart_after(|folder| super::database::copy(folder, dir.path())).await;
         let store = super::database::url(dir.path());
         let Self { kek, bundle, backends, clock, sandbox, .. } = self;
-        let broker =
-            build((dir.path(), &store), kek, (bundle, backends, &self.notify), self.limits, self.single_use, clock, sandbox).await;
+        let broker = build(
+            (dir.path(), &store),
+            kek,
+            (bundle, backends, &self.notify),
+            self.limits,
+            self.single_use,
+            clock,
+            sandbox,
+        )
+        .await;
         Self {
             router: door(&broker),
             broker,
