@@ -211,8 +211,9 @@ fn plain(content: &Content) -> String {
 
 fn pretty(content: &Content) -> String {
     let text = |text: &str| html(text, MAX_LINE);
-    let items =
-        |list: &[String]| list.iter().map(|item| format!("<li><code>{}</code></li>", text(item))).collect::<String>();
+    let items = |list: &[String]| {
+        list.iter().map(|item| format!("<li><code>{}</code></li>", text(item))).collect::<Vec<_>>().concat()
+    };
     let facts = content.facts();
     let facts = facts.iter().map(|(label, fact)| format!("<tr><td>{label}</td><td>{}</td></tr>", text(fact)));
     let unusual = if content.event == NoticeKind::Awaited && !content.unusual.is_empty() {
@@ -226,7 +227,7 @@ fn pretty(content: &Content) -> String {
         text(&content.headline()),
         text(&content.sentence),
         items(&content.scopes),
-        facts.collect::<String>(),
+        facts.collect::<Vec<_>>().concat(),
         link = text(&content.link),
     )
 }
