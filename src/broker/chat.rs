@@ -112,7 +112,7 @@ impl Broker {
             reason: Some(format!("Denied in the chat of channel {}", channel.name)),
             assertion: None,
         };
-        Ok(self.decide_request_once(&caller, request, ask, None).await?.state)
+        Ok(Box::pin(self.decide_request_once(&caller, request, ask, None)).await?.state)
     }
 }
 

@@ -28,7 +28,7 @@ const LOOK_AGAIN_MILLIS: i64 = 1_000;
 /// What to do with a notice once it is claimed.
 enum Fit {
     /// Send it, after this one.
-    Send(Option<Notice>),
+    Send(Option<Box<Notice>>),
     /// There is nothing to say any more.
     Superseded,
     /// What it follows is not settled yet.
@@ -178,7 +178,7 @@ impl Broker {
             FollowUp::Reply => maybe_sent,
             FollowUp::Always => true,
         };
-        Ok(if has_copy { Fit::Send(Some(before)) } else { Fit::Superseded })
+        Ok(if has_copy { Fit::Send(Some(Box::new(before))) } else { Fit::Superseded })
     }
 
     async fn settle_notice(&self, before: &Notice, after: &Notice, how: &'static str) -> Result<bool, BrokerError> {

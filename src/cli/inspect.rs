@@ -1,6 +1,7 @@
 //! What can be said of a configuration without starting anything: its secrets, its issuers, its policy bundle, its backends,
 //! and whether they fit together. `config check`, `doctor` and `dev` ask the same questions here.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::config::Config;
@@ -60,8 +61,12 @@ pub(crate) fn channels(config: &Config) -> Result<Channels, String> {
 
 /// What no rule of the bundle could ever lead to: a channel for a group that decides nothing is told of nothing.
 pub(crate) fn idle_groups(config: &Config, bundle: &Bundle) -> Vec<String> {
-    let policies: Vec<&String> =
-        bundle.files().iter().filter(|(path, _)| path.ends_with(".cedar")).map(|f| f.1).collect();
+    let policies: Vec<&String> = bundle
+        .files()
+        .iter()
+        .filter(|(path, _)| Path::new(path).extension().is_some_and(|ending| ending == "cedar"))
+        .map(|f| f.1)
+        .collect();
     let mut found = Vec::new();
     for channel in &config.notify {
         for group in channel.groups.iter().filter(|group| !policies.iter().any(|text| text.contains(group.as_str()))) {

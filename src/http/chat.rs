@@ -64,7 +64,8 @@ pub(super) async fn slack(
     let broker = state.broker.clone();
     let call = ChatCall { signature, timestamp, body };
     // Slack waits three seconds for an answer, and then shows that something went wrong: what came of it is told afterwards.
-    match detached(&state, async move { broker.take_chat_call(&channel, call).await }).await {
+    let taking = Box::pin(async move { broker.take_chat_call(&channel, call).await });
+    match detached(&state, taking).await {
         Ok(telling) => {
             state.work.spawn(telling);
             Ok(StatusCode::OK.into_response())

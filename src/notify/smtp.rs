@@ -20,8 +20,9 @@ use super::{ChannelSettings, Content, FollowUp, Letter, Misconfigured, Readers, 
 use crate::domain::NoticeKind;
 use crate::sys::{ExposeSecret as _, SecretRef, is_loopback, read_ca_file};
 
-/// How long the server may take for one step.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connecting may take, and how long all of a conversation: after connecting the library waits for ever.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(12);
 /// The longest line of text, in characters.
 const MAX_LINE: usize = 600;
 /// The longest piece of what the server says that goes into an error, in characters.
@@ -93,7 +94,7 @@ pub(super) fn build(settings: &ChannelSettings, deps: &SenderDeps) -> Result<Arc
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&own.server)
         .port(own.port.unwrap_or(port))
         .tls(tls)
-        .timeout(Some(STEP_TIMEOUT))
+        .timeout(Some(CONNECT_TIMEOUT))
         .hello_name(ClientId::Domain(from.email.domain().to_owned()));
     builder = match (own.user, own.password) {
         (Some(user), Some(password)) => {
@@ -140,12 +141,16 @@ impl Sender for Smtp {
 
     async fn send(&self, letter: &Letter<'_>) -> Result<Option<String>, SendError> {
         let message = compose(&self.from, letter).map_err(SendError::new)?;
-        self.transport.send(message).await.map_err(refused)?;
+        let sent = tokio::time::timeout(TIMEOUT, self.transport.send(message)).await;
+        sent.map_err(|_| SendError::new("no answer in time"))?.map_err(refused)?;
         Ok(None)
     }
 
     async fn check(&self) -> Result<String, String> {
-        match self.transport.test_connection().await {
+        let Ok(reached) = tokio::time::timeout(TIMEOUT, self.transport.test_connection()).await else {
+            return Err("the server does not answer in time".to_owned());
+        };
+        match reached {
             Ok(true) => Ok("the server is reached and lets us in".to_owned()),
             Ok(false) => Err("the server is reached and does not answer as one".to_owned()),
             Err(error) => Err(visible(&error.to_string(), MAX_SAID)),
@@ -206,8 +211,9 @@ fn plain(content: &Content) -> String {
 
 fn pretty(content: &Content) -> String {
     let text = |text: &str| html(text, MAX_LINE);
-    let items =
-        |list: &[String]| list.iter().map(|item| format!("<li><code>{}</code></li>", text(item))).collect::<String>();
+    let items = |list: &[String]| {
+        list.iter().map(|item| format!("<li><code>{}</code></li>", text(item))).collect::<Vec<_>>().concat()
+    };
     let facts = content.facts();
     let facts = facts.iter().map(|(label, fact)| format!("<tr><td>{label}</td><td>{}</td></tr>", text(fact)));
     let unusual = if content.event == NoticeKind::Awaited && !content.unusual.is_empty() {
@@ -221,7 +227,7 @@ fn pretty(content: &Content) -> String {
         text(&content.headline()),
         text(&content.sentence),
         items(&content.scopes),
-        facts.collect::<String>(),
+        facts.collect::<Vec<_>>().concat(),
         link = text(&content.link),
     )
 }

@@ -69,13 +69,13 @@ pub(super) fn build(settings: &ChannelSettings, deps: &SenderDeps) -> Result<Arc
     if secrets.is_empty() || secrets.len() > MAX_SECRETS {
         return Err(settings.refuse(format_args!("`secrets` has one to {MAX_SECRETS} of them")));
     }
-    let keys = secrets.into_iter().map(|secret| key(secret.below(&deps.folder)));
+    let keys = secrets.into_iter().map(|secret| key(&secret.below(&deps.folder)));
     let keys = keys.collect::<Result<_, _>>().map_err(|why| settings.refuse(format_args!("`secrets`: {why}")))?;
     let http = web::client(deps, ca_file.as_ref()).map_err(|error| settings.refuse(error))?;
     Ok(Arc::new(Webhook { url, keys, allow_private, http }))
 }
 
-fn key(secret: SecretRef) -> Result<hmac::Key, String> {
+fn key(secret: &SecretRef) -> Result<hmac::Key, String> {
     let text = secret.read()?;
     let bytes = text.expose_secret().strip_prefix(SECRET_PREFIX).and_then(|rest| STANDARD.decode(rest).ok());
     let bytes = bytes.map(Zeroizing::new).filter(|bytes| SECRET_BYTES.contains(&bytes.len()));

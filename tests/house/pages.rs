@@ -37,6 +37,8 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Audit event", "domain", "AuditEvent"),
     ("Session", "domain", "Session"),
     ("Device sign-in", "domain", "DeviceSignIn"),
+    ("Channel", "notify", "Channel"),
+    ("Notice", "domain", "Notice"),
     ("Sweep", "worker", "Sweep"),
 ];
 

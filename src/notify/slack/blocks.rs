@@ -1,7 +1,7 @@
 //! The messages. Every text that an agent could have a part in is `plain_text`, which Slack neither formats nor links, with Slack's
 //! control characters escaped besides; the one text that Slack does format, the line for notifications, holds none.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::Content;
 use super::super::text::slack as escape;
@@ -25,7 +25,7 @@ fn section(text: &str, max_chars: usize) -> Value {
 }
 
 /// The message for a notice, without its channel.
-pub(super) fn message(content: &Content, can_deny: bool) -> Value {
+pub(super) fn message(content: &Content, can_deny: bool) -> Map<String, Value> {
     let mut blocks = vec![section(&content.headline(), MAX_SECTION), section(&content.sentence, MAX_SECTION)];
     blocks.extend(content.scopes.iter().take(MAX_SCOPES).map(|scope| section(&format!("• {scope}"), MAX_SECTION)));
     if let Some(more) = content.scopes.len().checked_sub(MAX_SCOPES).filter(|more| *more > 0) {
@@ -35,14 +35,15 @@ pub(super) fn message(content: &Content, can_deny: bool) -> Value {
     let fields = facts.iter().map(|(label, text)| plain(&escape(&format!("{label}: {text}"), MAX_FIELD)));
     blocks.push(json!({ "fields": fields.collect::<Vec<_>>(), "type": "section" }));
     blocks.extend(buttons(content, can_deny));
-    json!({
-        "blocks": blocks,
-        "link_names": false,
-        "parse": "none",
-        "text": escape(&content.headline(), MAX_SECTION),
-        "unfurl_links": false,
-        "unfurl_media": false,
-    })
+    let members = [
+        ("blocks", json!(blocks)),
+        ("link_names", json!(false)),
+        ("parse", json!("none")),
+        ("text", json!(escape(&content.headline(), MAX_SECTION))),
+        ("unfurl_links", json!(false)),
+        ("unfurl_media", json!(false)),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// A link, and Deny while there is something to deny. What is settled has nothing to press.

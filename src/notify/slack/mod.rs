@@ -132,8 +132,8 @@ impl Slack {
 
     async fn publish(&self, letter: &Letter<'_>) -> Result<Option<String>, SendError> {
         let mut body = blocks::message(letter.content, self.signing_key.is_some());
-        body["channel"] = json!(self.channel);
-        let answer = self.call("chat.postMessage", &body).await?;
+        body.insert("channel".to_owned(), json!(self.channel));
+        let answer = self.call("chat.postMessage", &Value::Object(body)).await?;
         let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
         match (answer.get("ok"), text("channel"), text("ts")) {
             (Some(Value::Bool(true)), Some(channel), Some(ts)) => Ok(Some(format!("{channel}/{ts}"))),
@@ -144,9 +144,8 @@ impl Slack {
     async fn change(&self, letter: &Letter<'_>, reference: &str) -> Result<Option<String>, SendError> {
         let (channel, ts) = reference.split_once('/').unwrap_or((&self.channel, reference));
         let mut body = blocks::message(letter.content, false);
-        body["channel"] = json!(channel);
-        body["ts"] = json!(ts);
-        let answer = self.call("chat.update", &body).await?;
+        body.extend([("channel".to_owned(), json!(channel)), ("ts".to_owned(), json!(ts))]);
+        let answer = self.call("chat.update", &Value::Object(body)).await?;
         // Somebody deleted it: nothing looks open that is not.
         let gone = answer.get("error").and_then(Value::as_str) == Some("message_not_found");
         if gone || answer.get("ok") == Some(&Value::Bool(true)) {

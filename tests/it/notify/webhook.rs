@@ -144,7 +144,7 @@ async fn a_redirect_is_not_followed_and_a_private_address_not_called() {
         (https.replace("webhook", "pigeon"), "there is no such kind; there are slack, smtp, webhook"),
         (format!("{https}\nsecret=1"), "unknown field"),
         (https.replace(&file, &secret(&folder, "short", "whsec_AAAA")), "24 to 64 bytes"),
-        (format!("name='a'\nkind='webhook'\nurl='https://a.example'\nsecrets=[]"), "one to 4"),
+        ("name='a'\nkind='webhook'\nurl='https://a.example'\nsecrets=[]".to_owned(), "one to 4"),
     ] {
         let said = build(&wrong).unwrap_err().to_string();
         assert!(said.contains(why) && said.contains("`a`"), "{said}");
