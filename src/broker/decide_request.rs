@@ -11,8 +11,7 @@ use super::said::Said;
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::api::{VerdictAnswer, VerdictAsk};
 use crate::domain::{
-    AccessRequest, Actor, Agent, Approval, Digest, EventKind, MintPlan, Narrowing, RequestState, StepUp, Task,
-    Timestamp, Verdict,
+    AccessRequest, Actor, Agent, Approval, Digest, EventKind, MintPlan, Narrowing, RequestState, StepUp, Task, Verdict,
 };
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::{Control, Store, StoreError, Tx};
@@ -121,7 +120,7 @@ impl Broker {
         if let Some(narrow) = &narrow {
             self.leaves_something(&asking, request, (&plan, digest), narrow).await?;
         }
-        let proof = self.stepped_up(caller, table, said, terms.step_up, now)?;
+        let proof = self.stepped_up(caller, said, terms.step_up)?;
         self.sealed(Approval {
             id: self.ids.approval(),
             request: request.id,
@@ -161,19 +160,12 @@ impl Broker {
     }
 
     /// Whether we are as sure of the person as policy wants for this yes; what a passkey signed, as canonical JSON.
-    fn stepped_up(
-        &self,
-        caller: &OperatorCaller,
-        _table: &Table<'_>,
-        said: &Said,
-        wanted: StepUp,
-        now: Timestamp,
-    ) -> Result<Option<String>, BrokerError> {
+    fn stepped_up(&self, caller: &OperatorCaller, said: &Said, wanted: StepUp) -> Result<Option<String>, BrokerError> {
         if said.verdict == Verdict::Deny {
             return Ok(None);
         }
         let is_fresh = || {
-            let age = caller.sign_in.at.map(|at| now.millis_since(at));
+            let age = caller.sign_in.at.map(|at| self.clock.now().millis_since(at));
             age.is_some_and(|age| age <= MAX_SIGN_IN_AGE_MILLIS)
         };
         match wanted {
@@ -183,7 +175,7 @@ impl Broker {
             // PASSKEY: the one place where `said.assertion` over the statement of this verdict is checked. Without a check that
             // has succeeded nothing is recorded.
             StepUp::Passkey => {
-                let _unchecked = &said.assertion;
+                tracing::debug!(asserted = said.assertion.is_some(), "a passkey is wanted for this yes");
                 Err(BrokerError::StepUpRequired(StepUp::Passkey))
             }
         }
