@@ -79,8 +79,12 @@ impl Once {
 
 /// What a key was used for by an agent, as it is kept: the task, then the requests it made, then the leases whose credentials it
 /// got sealed.
-pub(super) fn subject<'a>(task: &Task, requests: &[AccessRequest], sealed: impl Iterator<Item = &'a Lease>) -> String {
-    let requests = requests.iter().map(|request| request.id.to_string());
+pub(super) fn subject<'a>(
+    task: &Task,
+    requests: impl Iterator<Item = &'a AccessRequest>,
+    sealed: impl Iterator<Item = &'a Lease>,
+) -> String {
+    let requests = requests.map(|request| request.id.to_string());
     std::iter::once(task.id.to_string())
         .chain(requests)
         .chain(sealed.map(|lease| lease.id.to_string()))

@@ -29,6 +29,7 @@ mod read;
 mod readiness;
 mod reconcile;
 mod reconcile_restored;
+mod repeat;
 mod restore;
 mod revocation_lists;
 mod revoke;
@@ -38,6 +39,7 @@ mod status_lists;
 mod sweep;
 mod sweep_leases;
 mod views;
+mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;

@@ -90,6 +90,13 @@ pub(crate) enum TaskCommand {
         /// The task's id
         task: String,
     },
+    /// Take back a request of a task that waits for people
+    Withdraw {
+        /// The task's id
+        task: String,
+        /// The request's id
+        request: String,
+    },
     /// End a task because its work is done
     Complete {
         /// The task's id
@@ -120,6 +127,11 @@ pub(crate) async fn run(command: TaskCommand, session: &Session) -> Outcome {
             let answer = wait(&client, client.read_task(&task, None).await?).await?;
             let answer = if answer.state == "open" { client.collect(&task).await? } else { answer };
             show(&answer, session.output)
+        }
+        TaskCommand::Withdraw { task, request } => {
+            let answer = client.withdraw(&task, &request).await?;
+            show(&answer, session.output)?;
+            Ok(0)
         }
         TaskCommand::Complete { task } => closure(&client.complete(&task).await?, session.output),
         TaskCommand::Cancel { task } => closure(&client.cancel(&task).await?, session.output),

@@ -10,6 +10,7 @@ mod catalogue;
 mod decision;
 mod digest;
 mod event;
+mod filing;
 mod grant;
 mod id;
 mod lease;
@@ -31,10 +32,11 @@ pub use catalogue::{Catalogue, CatalogueEntry, ParamError, ParamType};
 pub use decision::{Decision, Denial, Outcome, PolicyRef, Terms};
 pub use digest::Digest;
 pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
+pub use filing::{Callback, FiledItem, FiledText, Filing};
 pub use grant::{Grant, GrantRecord, GrantState};
 pub use id::{
-    AgentId, ApprovalId, DecisionId, DelegationId, EventId, GrantId, IdError, LeaseId, NoticeId, PasskeyId, QuestionId,
-    RequestId, SessionId, TaskId,
+    AgentId, ApprovalId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, IdError, LeaseId,
+    NoticeId, PasskeyId, QuestionId, RequestId, SessionId, TaskId,
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use plan::{MintPlan, PlanDigest};

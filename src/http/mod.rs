@@ -92,6 +92,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(tasks::open))
         .routes(routes!(tasks::read))
         .routes(routes!(tasks::ask_for_more))
+        .routes(routes!(tasks::withdraw))
         .routes(routes!(tasks::collect))
         .routes(routes!(tasks::heartbeat))
         .routes(routes!(tasks::complete))

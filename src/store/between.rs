@@ -3,7 +3,9 @@
 use tokio::time::error::Elapsed;
 
 use super::committer::{Committer, GROUP_PATIENCE};
-use super::{Claim, StoreError, claims, idempotency, kept_secrets, sealed_deliveries, tokens_seen, unavailable};
+use super::{
+    Claim, StoreError, callbacks, claims, idempotency, kept_secrets, sealed_deliveries, tokens_seen, unavailable,
+};
 use crate::domain::{Lease, Name, Timestamp};
 
 /// How many rows are forgotten at once, and how often in one go.
@@ -42,7 +44,13 @@ impl Committer {
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let connection = self.accepted_connection().await?;
         let mut forgotten = 0_u64;
-        for sql in [tokens_seen::FORGET, idempotency::FORGET, sealed_deliveries::FORGET, kept_secrets::FORGET] {
+        for sql in [
+            tokens_seen::FORGET,
+            idempotency::FORGET,
+            sealed_deliveries::FORGET,
+            kept_secrets::FORGET,
+            callbacks::FORGET,
+        ] {
             for _ in 0..FORGET_ROUNDS {
                 let query = sqlx::query(sql).bind(now.as_millis()).bind(FORGET_ROWS);
                 let rows = query.execute(&mut *connection).await.map_err(unavailable)?.rows_affected();

@@ -5,6 +5,7 @@ mod access_requests;
 mod approvals;
 mod between;
 mod bundles;
+mod callbacks;
 mod claims;
 mod codec;
 mod committer;
@@ -12,6 +13,7 @@ mod connect;
 mod control;
 mod decisions;
 mod events;
+mod filings;
 mod grants;
 mod group;
 mod idempotency;
@@ -228,7 +230,7 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens, idempotency keys, sealed credentials and what is kept to end one, each past its time; how many. Never
+    /// Forget used tokens, idempotency keys, sealed credentials, callbacks and what is kept to end a credential, each past its time; how many. Never
     /// authority, so it needs no events.
     ///
     /// # Errors

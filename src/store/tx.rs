@@ -8,8 +8,8 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, control, decisions, events, grants, idempotency,
-    kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
+    Control, StoreError, access_requests, approvals, bundles, callbacks, control, decisions, events, filings, grants,
+    idempotency, kept_secrets, leases, lineage, probe, sealed_deliveries, signing_keys, tasks, tokens_seen,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -62,6 +62,8 @@ changes! {
     LeaseInsert => leases::INSERT,
     SealedInsert => sealed_deliveries::INSERT,
     KeptInsert => kept_secrets::INSERT,
+    FilingInsert => filings::INSERT,
+    CallbackInsert => callbacks::INSERT,
     TaskUpdate => tasks::UPDATE,
     RequestUpdate => access_requests::UPDATE,
     GrantUpdate => grants::UPDATE,
@@ -69,8 +71,11 @@ changes! {
     LeaseDeliver => leases::DELIVER,
     SealedDelete => sealed_deliveries::DELETE,
     KeptDelete => kept_secrets::DELETE,
+    CallbackUpdate => callbacks::UPDATE,
+    CallbackDelete => callbacks::DELETE,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
+    RequestAlone => access_requests::CHECK_ALONE,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
     LeaseNone => leases::CHECK_NONE,
