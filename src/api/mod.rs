@@ -2,6 +2,7 @@
 //! and the client share it, and the OpenAPI document is made from it.
 
 pub mod approval;
+pub mod authzen;
 pub mod lease;
 pub mod openapi;
 pub mod operator;

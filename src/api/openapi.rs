@@ -50,6 +50,7 @@ const SCHEMES: &[(&str, &str)] =
         (name = "policy", description = "What may be asked for, and why something was decided"),
         (name = "agents", description = "The inventory"),
         (name = "audit", description = "What happened"),
+        (name = "authzen", description = "The AuthZEN Authorization API, and its Access Request and Approval Profile"),
         (name = "resource servers", description = "For those who are shown credentials"),
         (name = "health", description = "For those who run the broker"),
         (name = "reference", description = "This document, and what the problems mean"),
@@ -159,6 +160,11 @@ fn add_problems(path: &str, operation: &mut Value) {
     for (status, response) in responses {
         let Some(response) = response.as_object_mut() else { continue };
         if status.starts_with(['4', '5']) && !response.contains_key("content") {
+            if path.starts_with("/access/v1/evaluation") {
+                let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+                response.insert("content".to_owned(), text);
+                continue;
+            }
             let schema = json!({ "$ref": "#/components/schemas/Problem" });
             response.insert("content".to_owned(), json!({ "application/problem+json": { "schema": schema } }));
         }

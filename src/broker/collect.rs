@@ -169,7 +169,12 @@ impl Broker {
 
     /// Grant requests that enough people have agreed to. Normally the last verdict does so; two people at the same moment may
     /// each have seen only their own.
-    async fn grant_what_is_agreed(&self, bundle: &Bundle, agent: &Agent, task: &Task) -> Result<(), BrokerError> {
+    pub(super) async fn grant_what_is_agreed(
+        &self,
+        bundle: &Bundle,
+        agent: &Agent,
+        task: &Task,
+    ) -> Result<(), BrokerError> {
         let pending: Vec<AccessRequest> = self
             .store
             .list_requests_of_task(task.id)

@@ -69,6 +69,18 @@ impl Once {
         Ok(Self(Some(Keyed { owner: owner(), key, request })))
     }
 
+    /// For what needs no key, because it does nothing when it is repeated.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Put it into the change that does the thing, and keep it until then.
+    pub(super) fn record_until(&self, tx: &mut Tx, subject: String, now: Timestamp, keep_until: Timestamp) {
+        if let Some(keyed) = &self.0 {
+            tx.insert_idempotency(&IdempotencyRecord { keep_until, ..keyed.row(subject, now) });
+        }
+    }
+
     /// Put it into the change that does the thing; `subject` is what came of it.
     pub(super) fn record(&self, tx: &mut Tx, subject: impl FnOnce() -> String, now: Timestamp) {
         if let Some(keyed) = &self.0 {

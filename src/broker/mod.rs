@@ -3,6 +3,7 @@
 
 mod ask;
 mod authenticate;
+mod authzen;
 mod bulkhead;
 mod close_task;
 mod closure;
@@ -57,7 +58,8 @@ use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
-pub use error::BrokerError;
+pub use authzen::CallbackSettings;
+pub use error::{BrokerError, FilingFault};
 pub use limits::LimitSettings;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
@@ -92,6 +94,8 @@ pub struct Parts {
     pub resource_servers: Vec<(ResourceServer, Digest)>,
     /// How many calls a minute.
     pub limits: LimitSettings,
+    /// Who may be called when a filing is settled.
+    pub callbacks: CallbackSettings,
     /// Where the API is reached, without a slash at the end.
     pub public_url: String,
     /// The deployment that the minters were built for, as the store names it.
@@ -127,6 +131,7 @@ pub struct Inner {
     jwks_max_age_secs: u32,
     resource_servers: Vec<(ResourceServer, Digest)>,
     limits: limits::Limits,
+    callbacks: CallbackSettings,
     public_url: String,
     deployment: String,
     standing: ArcSwap<control::Standing>,
@@ -186,6 +191,7 @@ impl Broker {
             rotation: parts.rotation,
             jwks_max_age_secs: parts.jwks_max_age_secs,
             resource_servers: parts.resource_servers,
+            callbacks: parts.callbacks,
             public_url: parts.public_url,
             deployment: parts.deployment,
             looks: control::Looks::default(),

@@ -42,11 +42,15 @@ impl Settled {
         self.repeated.is_empty() && self.requests.iter().all(denied)
     }
 
+    /// The requests it made and those it joined.
+    pub(super) fn all_requests(&self) -> impl Iterator<Item = &AccessRequest> {
+        self.requests.iter().chain(self.repeated.iter().map(|repeated| &repeated.request))
+    }
+
     /// As its idempotency key remembers it.
     fn subject(&self, task: &Task) -> String {
         let sealed = self.begun.iter().filter(|_| self.seal_to.is_some()).map(|(_, begun)| begun.lease());
-        let repeated = self.repeated.iter().map(|repeated| &repeated.request);
-        subject(task, self.requests.iter().chain(repeated), sealed)
+        subject(task, self.all_requests(), sealed)
     }
 }
 

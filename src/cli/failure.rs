@@ -44,9 +44,11 @@ impl Exit {
             | P::ScopeUnmappable
             | P::TtlTooLong
             | P::PurposeInvalid
-            | P::PurposeForbiddenCharacters => Self::Usage,
+            | P::PurposeForbiddenCharacters
+            | P::NotRequestable
+            | P::InvalidDenialBinding => Self::Usage,
             P::InvalidToken | P::IssuerUnavailable => Self::Unauthenticated,
-            P::TaskClosed => Self::Ended,
+            P::TaskClosed | P::ExpiredDenial | P::TaskExpired => Self::Ended,
             P::BackendUnavailable | P::BackendRejected | P::TargetChanged => Self::Backend,
             P::PolicyChanged
             | P::PolicyInvalid
@@ -55,6 +57,9 @@ impl Exit {
             | P::TooManyPending
             | P::TooManyLeases
             | P::IdempotencyConflict
+            | P::DuplicateRequest
+            | P::UnknownTask
+            | P::InvalidTaskState
             | P::InProgress
             | P::KillSwitchActive
             | P::NotImplemented

@@ -13,6 +13,8 @@ pub struct FiledItem {
     pub request: RequestId,
     /// The scope it means.
     pub scope: Scope,
+    /// The SHA-256 of what was denied, in base64url: subject, resource, action and the context that counts.
+    pub binding: String,
     /// The AuthZEN resource it was denied for, as canonical JSON.
     pub resource: String,
     /// The AuthZEN action, as canonical JSON.
@@ -27,12 +29,14 @@ pub struct FiledItem {
 pub struct FiledText {
     /// The AuthZEN subject as canonical JSON, without its actor.
     pub subject: String,
-    /// The members of the context that policy may look at, as canonical JSON.
+    /// Those members of the context that count, as canonical JSON.
     pub context: String,
     /// What the agent said about the software that files, as canonical JSON; for the record only.
     pub client: Option<String>,
     /// Whether it came as a list of items, and is answered so.
     pub bundled: bool,
+    /// Until when at most it asked for access.
+    pub until: Option<Timestamp>,
     /// What was asked for, in the order it was sent.
     pub items: Vec<FiledItem>,
 }

@@ -4,9 +4,11 @@
 mod address;
 mod admission;
 mod agents;
+mod authzen;
 mod body;
 mod caller;
 mod delivery;
+mod filings;
 mod frame;
 mod health;
 mod idempotency;
@@ -115,6 +117,12 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))
         .routes(routes!(lists::status_list))
+        .routes(routes!(authzen::configuration))
+        .routes(routes!(authzen::evaluation))
+        .routes(routes!(authzen::evaluations))
+        .routes(routes!(filings::file))
+        .routes(routes!(filings::read))
+        .routes(routes!(filings::cancel, filings::delete))
         .routes(routes!(health::jwks))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

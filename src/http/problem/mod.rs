@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::api::ProblemKind as Kind;
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, FilingFault};
 use crate::domain::TextError;
 use crate::minter::MintError;
 use crate::store::StoreError;
@@ -62,6 +62,7 @@ impl From<BrokerError> for Refusal {
                 Self::new(Kind::NotAnApprover, sentence(&said)).because_of(format!("not_in_group:{}", groups.join(",")))
             }
             E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
+            E::Filing(fault) => Self::new(filing_kind(fault), sentence(&said)),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::TooManyLeases(_) => Self::new(
                 Kind::TooManyLeases,
@@ -105,6 +106,18 @@ fn denied(task: String, decision: String, reason: String, because: Vec<String>) 
     refusal.about.task = Some(task);
     refusal.about.decision = Some(decision);
     refusal
+}
+
+const fn filing_kind(fault: FilingFault) -> Kind {
+    match fault {
+        FilingFault::NotRequestable => Kind::NotRequestable,
+        FilingFault::Unbound(_) => Kind::InvalidDenialBinding,
+        FilingFault::DenialExpired => Kind::ExpiredDenial,
+        FilingFault::Duplicate => Kind::DuplicateRequest,
+        FilingFault::Unknown => Kind::UnknownTask,
+        FilingFault::Expired => Kind::TaskExpired,
+        FilingFault::Settled => Kind::InvalidTaskState,
+    }
 }
 
 fn text_kind(error: &TextError) -> Kind {
