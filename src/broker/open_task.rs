@@ -7,7 +7,7 @@ use super::facts::{Record, about_request, close_denied, note_opened, note_reques
 use super::idempotency::{Attempt, Once, subject};
 use super::mint::{Begun, note_granted};
 use super::mint_outside::Ground;
-use super::repeat::{Repeated, note_repeated};
+use super::repeat::Repeated;
 use super::{AgentCaller, Broker, BrokerError};
 use crate::api::{MoreAccessAsk, TaskAnswer, TaskAsk};
 use crate::domain::{
@@ -225,10 +225,7 @@ impl Broker {
         };
         let key = asking.confirmation_key;
         let digest = request_digest(asking.task, &scopes, ttl, key, plan_digest, decision.bundle)?;
-        if matches!(decision.outcome, Outcome::RequireApproval(_))
-            && let Some(repeated) = self.waiting_like((asking.bundle, asking.agent, asking.task), digest).await?
-        {
-            note_repeated(&repeated.request, record);
+        if let Some(repeated) = self.waiting_like(asking.task, &decision, digest, record).await? {
             settled.repeated.push(repeated);
             return Ok(());
         }

@@ -22,6 +22,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("intervals", "src/app/config/settings.rs", "IntervalSettings", &[]),
     ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
+    ("access_requests", "src/app/config/settings.rs", "AccessRequestSettings", &[]),
     ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),
     ("issuers", "src/identity/settings.rs", "IssuerSettings", &[]),
     ("backends", "src/minter/settings.rs", "BackendSettings", &["rest"]),

@@ -12,7 +12,7 @@ use super::{Outlook, cannot_ask, token};
 use crate::api::authzen::{ApprovalReference, DecisionContext, EvaluationAnswer};
 use crate::domain::{AccessRequest, FiledItem, Filing, Grant, GrantId, Outcome, Scope};
 
-/// Why an approval that was shown does not help (ARAP §18.4).
+/// Why an approval that was shown does not help (ARAP §23.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unfit {
     /// Its time is up, or it was ended or superseded.

@@ -12,15 +12,15 @@ use super::question::{
     Wanted, binding, canonical, check_object, check_subject, is_caller, relevant, scope_of, without_actor,
 };
 use super::status::about_filing;
-use super::{MAX_ITEMS, SKEW_MILLIS, task_ask, token};
+use super::{MAX_ITEMS, SKEW_MILLIS, is_unavailable, task_ask, token};
 use crate::api::authzen::{
     ActionView, ActorAsk, DenialAsk, FilingAnswer, FilingAsk, RequestedAccess, ResourceView, SubjectView,
 };
 use crate::domain::{
-    AccessRequest, Actor, Agent, Digest, EvaluationId, EventKind, FiledItem, FiledText, Filing, FilingId, Scope, Task,
-    Timestamp,
+    AccessRequest, Actor, Agent, AgentId, Digest, EvaluationId, EventKind, FiledItem, FiledText, Filing, FilingId,
+    Scope, Task, Timestamp,
 };
-use crate::store::{IdempotencyRecord, StoreError};
+use crate::store::{IdempotencyRecord, StoreError, Tx};
 use crate::sys::sha256;
 
 /// For how long a filing can be read after its task has ended, and an idempotency key is kept: a day (ARAP §10.1).
@@ -57,6 +57,20 @@ struct Parsed {
 impl Parsed {
     fn scopes(&self) -> Vec<Scope> {
         self.pieces.iter().map(|piece| piece.scope.clone()).collect()
+    }
+
+    /// Mark the denials as used.
+    fn use_denials(&self, filing: &Filing, tx: &mut Tx) {
+        for piece in &self.pieces {
+            tx.insert_idempotency(&IdempotencyRecord {
+                owner: denial_owner(&filing.agent),
+                key: piece.jti.clone(),
+                request: self.digest,
+                subject: filing.id.to_string(),
+                at: filing.filed_at,
+                keep_until: piece.token_until.plus_millis(SKEW_MILLIS.saturating_mul(2)),
+            });
+        }
     }
 
     /// What was filed, each item with the request it became or joined.
@@ -142,28 +156,18 @@ impl Broker {
         if let Some(callback) = &ask.callback {
             self.check_callback(callback).await?;
         }
-        for piece in &parsed.pieces {
-            let used = self.store.find_idempotency(&denial_owner(caller), &piece.jti).await?;
-            match used {
-                Some(used) if used.request == parsed.digest => return self.filed_as(caller, &used).await,
-                Some(_) => return Err(FilingFault::Unbound("its binding token was used for another filing").into()),
-                None => {}
-            }
+        if let Some(filing) = self.filed_with_denials(caller, &parsed).await? {
+            return Ok(filing);
         }
         let (bundle, control) = self.standing()?;
         let agent = self.standing_agent(&bundle, &caller.agent)?;
         let now = self.clock.now();
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
-        let begun = self.begin_filing(caller, (&bundle, agent), &parsed).await;
-        let (task, access, is_new) = match begun {
+        let (task, access, is_new) = match self.begin_filing(caller, (&bundle, agent), &parsed).await {
             Ok(begun) => begun,
             Err(error) => {
-                return Err(match self.note_above_ceiling(agent, None, error).await {
-                    BrokerError::Scope(_) | BrokerError::Param(_) | BrokerError::AboveCeiling(_) => {
-                        FilingFault::NotRequestable.into()
-                    }
-                    other => other,
-                });
+                let error = self.note_above_ceiling(agent, None, error).await;
+                return Err(if is_unavailable(&error) { FilingFault::NotRequestable.into() } else { error });
             }
         };
         if is_new {
@@ -191,19 +195,11 @@ impl Broker {
             let requests: Vec<&AccessRequest> = settled.all_requests().collect();
             note_filed(&filing, &parsed, &requests, &task, &mut record);
             once.record_until(&mut tx, filing.id.to_string(), now, filing.readable_until);
-            for piece in &parsed.pieces {
-                tx.insert_idempotency(&IdempotencyRecord {
-                    owner: denial_owner(caller),
-                    key: piece.jti.clone(),
-                    request: parsed.digest,
-                    subject: filing.id.to_string(),
-                    at: now,
-                    keep_until: piece.token_until.plus_millis(SKEW_MILLIS.saturating_mul(2)),
-                });
-            }
+            parsed.use_denials(&filing, &mut tx);
             tx.insert_filing(&filing);
-            let callback = ask.callback.as_ref().and_then(|callback| callback_of(&filing, callback, &requests));
-            callback.iter().for_each(|callback| tx.insert_callback(callback));
+            if let Some(callback) = ask.callback.as_ref().and_then(|ask| callback_of(&filing, ask, &requests)) {
+                tx.insert_callback(&callback);
+            }
         }
         self.commit_settled(tx, agent, &task, &settled, &control, record).await?;
         if denied {
@@ -211,6 +207,18 @@ impl Broker {
         }
         self.signals.changed(task.id);
         Ok(filing)
+    }
+
+    /// What was filed with these denials before: each is used once, so it is this very filing, or a fault.
+    async fn filed_with_denials(&self, caller: &AgentCaller, parsed: &Parsed) -> Result<Option<Filing>, BrokerError> {
+        for piece in &parsed.pieces {
+            match self.store.find_idempotency(&denial_owner(&caller.agent), &piece.jti).await? {
+                Some(used) if used.request == parsed.digest => return self.filed_as(caller, &used).await.map(Some),
+                Some(_) => return Err(FilingFault::Unbound("its binding token was used for another filing").into()),
+                None => {}
+            }
+        }
+        Ok(None)
     }
 
     /// The task it is for, and what it asks for; whether the task is a new one.
@@ -330,15 +338,15 @@ impl Broker {
 }
 
 /// Whose used denials.
-fn denial_owner(caller: &AgentCaller) -> String {
-    format!("denial:{}", caller.agent)
+fn denial_owner(agent: &AgentId) -> String {
+    format!("denial:{agent}")
 }
 
 fn is_emergency(access: Option<&RequestedAccess>) -> bool {
     access.and_then(|access| access.emergency).unwrap_or(false)
 }
 
-/// Who acts must be the caller: nothing here could verify a longer chain (ARAP §17.1).
+/// Who acts must be the caller: nothing here could verify a longer chain (ARAP §19.1).
 fn check_actors(caller: &AgentCaller, subject: &SubjectView, actor: Option<&ActorAsk>) -> Result<(), BrokerError> {
     let ours = |id: &str, issuer: Option<&str>| {
         let known = issuer.is_none_or(|issuer| issuer == &*caller.issuer);

@@ -50,17 +50,26 @@ pub(super) enum Outlook {
 /// The word for why something cannot even be asked for; other errors are errors. What is unknown and what this agent may never hold
 /// are the same word, so that nobody learns the catalogue by asking.
 fn cannot_ask(error: BrokerError) -> Result<&'static str, BrokerError> {
-    match error {
-        BrokerError::KillSwitch => Ok("kill_switch_active"),
-        BrokerError::AgentSuspended { .. } => Ok("agent_suspended"),
-        BrokerError::Scope(_)
-        | BrokerError::Param(_)
-        | BrokerError::AboveCeiling(_)
-        | BrokerError::Mint(MintError::Unsupported(_)) => Ok("not_available"),
-        BrokerError::TtlTooLong { .. } | BrokerError::TtlOutOfBounds { .. } => Ok("ttl_too_long"),
-        BrokerError::NotFound("task") | BrokerError::TaskClosed(_) => Ok("task_unavailable"),
-        other => Err(other),
+    use BrokerError as E;
+    if matches!(error, E::KillSwitch) {
+        Ok("kill_switch_active")
+    } else if matches!(error, E::AgentSuspended { .. }) {
+        Ok("agent_suspended")
+    } else if is_unavailable(&error) {
+        Ok("not_available")
+    } else if matches!(error, E::TtlTooLong { .. } | E::TtlOutOfBounds { .. }) {
+        Ok("ttl_too_long")
+    } else if matches!(error, E::NotFound("task") | E::TaskClosed(_)) {
+        Ok("task_unavailable")
+    } else {
+        Err(error)
     }
+}
+
+/// Whether a scope is none that this agent may ever hold.
+const fn is_unavailable(error: &BrokerError) -> bool {
+    use BrokerError as E;
+    matches!(error, E::Scope(_) | E::Param(_) | E::AboveCeiling(_) | E::Mint(MintError::Unsupported(_)))
 }
 
 impl Broker {
@@ -245,13 +254,13 @@ impl Broker {
         let (bundle, _) = self.standing()?;
         let agent = self.standing_agent(&bundle, &caller.agent)?;
         let now = self.clock.now();
-        let (task, access) = match &wanted.task {
-            Some(id) => self.joined(caller, (&bundle, agent), id, std::slice::from_ref(scope), wanted).await?,
-            None => {
-                let ask = task_ask(std::slice::from_ref(scope), wanted, None);
-                let identity = format!("{}#{}", caller.issuer, caller.subject);
-                parse_task(&ask, agent, bundle.catalogue())?.into_task(self.ids.task(), agent, identity, now)?
-            }
+        let named = std::slice::from_ref(scope);
+        let (task, access) = if let Some(id) = &wanted.task {
+            self.joined(caller, (&bundle, agent), id, named, wanted).await?
+        } else {
+            let identity = format!("{}#{}", caller.issuer, caller.subject);
+            let parsed = parse_task(&task_ask(named, wanted, None), agent, bundle.catalogue())?;
+            parsed.into_task(self.ids.task(), agent, identity, now)?
         };
         let asking = Asking { bundle: &bundle, agent, task: &task, now, voters: &[], confirmation_key: None };
         let group = self.evaluate(&asking, &access.scopes, access.ttl)?.into_iter().next();

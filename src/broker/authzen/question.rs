@@ -79,7 +79,7 @@ pub(super) fn canonical(value: &impl serde::Serialize) -> Result<String, BrokerE
     canonical_json(value).map_err(|error| BrokerError::Internal(error.to_string()))
 }
 
-/// The subject without its actor, which may be sent in another place (ARAP §17.1).
+/// The subject without its actor, which may be sent in another place (ARAP §19.1).
 pub(super) fn without_actor(subject: &SubjectView) -> SubjectView {
     let mut subject = subject.clone();
     if let Some(properties) = &mut subject.properties

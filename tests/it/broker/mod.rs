@@ -18,6 +18,7 @@ mod limits;
 mod once;
 mod policy;
 mod reconcile;
+mod repeated;
 mod replicas;
 mod restore;
 mod revocation_lists;

@@ -6,6 +6,7 @@ mod deliveries;
 mod equal;
 mod faults;
 mod file_faults;
+mod filings;
 mod fixture;
 mod groups;
 mod hints;
