@@ -13,6 +13,7 @@ use super::{
 use crate::support::harness::{Harness, PUBLIC_URL};
 
 type Notes = Arc<Mutex<Vec<(HeaderMap, String)>>>;
+type Shared = (Notes, Arc<Mutex<StatusCode>>);
 
 /// Somebody who listens on this machine and answers as told.
 struct Receiver {
@@ -28,7 +29,6 @@ impl Receiver {
         let place = listener.local_addr().unwrap();
         let (notes, status) = (Notes::default(), Arc::new(Mutex::new(StatusCode::NO_CONTENT)));
         let state = (Arc::clone(&notes), Arc::clone(&status));
-        type Shared = (Notes, Arc<Mutex<StatusCode>>);
         let hear = async |State((notes, status)): State<Shared>, headers: HeaderMap, body: String| {
             notes.lock().unwrap().push((headers, body));
             *status.lock().unwrap()

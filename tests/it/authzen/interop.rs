@@ -1,5 +1,7 @@
 //! Questions that others wrote: the certification scenario and the interop vectors of the AuthZEN working group.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::text;
@@ -52,21 +54,28 @@ fn scenario() -> Options {
     let catalogue = options.bundle.get_mut("catalogue.toml").unwrap();
     let actions = ["read", "write", "delete"];
     for (record, action) in ["record-1", "record-2"].iter().flat_map(|record| actions.map(|action| (record, action))) {
-        catalogue.push_str(&format!(
+        write!(
+            catalogue,
+
             "\n[[scope]]\nname = \"sandbox:{record}:{action}\"\ndescription = \"A record\"\nrisk = 10\nowner = \"maya\"\n\
              max_ttl_seconds = 3600\neffect = {{ allows = \"{action} {record}\" }}\n"
-        ));
+        )
+        .unwrap();
     }
     let scopes: Vec<String> = ["record-1", "record-2"]
         .iter()
         .flat_map(|record| actions.map(|action| format!("sandbox:{record}:{action}")))
         .collect();
     for user in ["alice", "bob"] {
-        options.bundle.get_mut("agents.toml").unwrap().push_str(&format!(
+        let agents = options.bundle.get_mut("agents.toml").unwrap();
+        write!(
+            agents,
+
             "\n[[agent]]\nid = \"{user}\"\ndescription = \"A user\"\nowner = \"maya\"\nrisk_tier = \"low\"\nceiling = {}\n\
              [[agent.binding]]\nissuer = \"{AGENTS}\"\nsubject = \"{user}\"\n",
             json!(scopes)
-        ));
+        )
+        .unwrap();
     }
     options
 }
@@ -107,12 +116,13 @@ async fn the_scenarios_core_cases_have_its_decisions_with_users_as_agents_and_re
             let all = value["evaluations"].as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
             all.iter().map(|one| one["decision"].clone()).collect()
         };
-        match &case["expect_body"] {
-            Value::Object(_) => assert_eq!(decisions(&answer), decisions(&case["expect_body"]), "{case}"),
-            _ if text(&case["expect_text"]).contains("\"decision\": true") => {
-                assert_eq!(answer["decision"], true, "{case}")
-            }
-            _ => continue,
+        let says_yes = text(&case["expect_text"]).contains("\"decision\": true");
+        if case["expect_body"].is_object() {
+            assert_eq!(decisions(&answer), decisions(&case["expect_body"]), "{case}");
+        } else if says_yes {
+            assert_eq!(answer["decision"], true, "{case}");
+        } else {
+            continue;
         }
         compared += 1;
     }
