@@ -3,6 +3,7 @@
 
 pub mod approval;
 pub mod evidence;
+pub mod authzen;
 pub mod lease;
 pub mod openapi;
 pub mod operator;

@@ -56,6 +56,7 @@ const SCHEMES: &[(&str, &str)] = &[
         (name = "agents", description = "The inventory"),
         (name = "sessions", description = "Who is signed in, and how a command line signs in"),
         (name = "audit", description = "What happened"),
+        (name = "authzen", description = "The AuthZEN Authorization API, and its Access Request and Approval Profile"),
         (name = "resource servers", description = "For those who are shown credentials"),
         (name = "health", description = "For those who run the broker"),
         (name = "reference", description = "This document, and what the problems mean"),
@@ -172,6 +173,11 @@ fn add_problems(path: &str, operation: &mut Value) {
     for (status, response) in responses {
         let Some(response) = response.as_object_mut() else { continue };
         if status.starts_with(['4', '5']) && !response.contains_key("content") {
+            if path.starts_with("/access/v1/evaluation") {
+                let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+                response.insert("content".to_owned(), text);
+                continue;
+            }
             let schema = json!({ "$ref": "#/components/schemas/Problem" });
             response.insert("content".to_owned(), json!({ "application/problem+json": { "schema": schema } }));
         }

@@ -4,6 +4,32 @@ use crate::domain::{NarrowingRefusal, ParamError, PasskeyFault, ScopeError, Step
 use crate::minter::MintError;
 use crate::store::StoreError;
 
+/// Why a filing cannot be taken, read or cancelled (ARAP §14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FilingFault {
+    /// Nobody could allow what was denied.
+    #[error("what was denied cannot be asked for: nobody may allow it")]
+    NotRequestable,
+    /// It is not bound to a denial of ours.
+    #[error("the filing cannot be bound to the denial it names: {0}")]
+    Unbound(&'static str),
+    /// The denial is too old to be answered.
+    #[error("the denial has expired; evaluate again, and file the new denial")]
+    DenialExpired,
+    /// The key was used for another filing.
+    #[error("this Idempotency-Key was used for a different filing")]
+    Duplicate,
+    /// The caller filed no such thing.
+    #[error("there is no such filing")]
+    Unknown,
+    /// It can be read no more.
+    #[error("the filing is too old to be read")]
+    Expired,
+    /// Nothing of it waits any more.
+    #[error("nothing of the filing waits any more")]
+    Settled,
+}
+
 /// Why a use case did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -152,6 +178,9 @@ pub enum BrokerError {
     /// The database was restored or copied, and nobody has reconciled it yet.
     #[error("the database was restored and is not reconciled yet: nothing is issued and nothing is ended until it is")]
     Restored,
+    /// A filing cannot be taken, or is not what the caller takes it for.
+    #[error(transparent)]
+    Filing(#[from] FilingFault),
     /// The limiter says no.
     #[error("too many requests; try again in {retry_after_secs} s")]
     RateLimited {

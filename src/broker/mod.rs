@@ -3,6 +3,7 @@
 
 mod ask;
 mod authenticate;
+mod authzen;
 mod bulkhead;
 mod chat;
 mod close_task;
@@ -46,6 +47,7 @@ mod readiness;
 mod reconcile;
 mod reconcile_restored;
 mod request_view;
+mod repeat;
 mod restore;
 mod reviews;
 mod revocation_lists;
@@ -63,6 +65,7 @@ mod sweep;
 mod sweep_leases;
 mod unusual;
 mod views;
+mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -82,10 +85,11 @@ use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
+pub use authzen::CallbackSettings;
 pub use chat::ChatCall;
 pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk};
 pub use device::{DeviceError, DeviceShown};
-pub use error::BrokerError;
+pub use error::{BrokerError, FilingFault};
 pub use limits::LimitSettings;
 pub use passkeys::PasskeyProof;
 pub use readiness::Readiness;
@@ -129,6 +133,8 @@ pub struct Parts {
     pub resource_servers: Vec<(ResourceServer, Digest)>,
     /// How many calls a minute.
     pub limits: LimitSettings,
+    /// Who may be called when a filing is settled.
+    pub callbacks: CallbackSettings,
     /// Where the API is reached, without a slash at the end.
     pub public_url: String,
     /// Whom passkeys are for.
@@ -170,6 +176,7 @@ pub struct Inner {
     jwks_max_age_secs: u32,
     resource_servers: Vec<(ResourceServer, Digest)>,
     limits: limits::Limits,
+    callbacks: CallbackSettings,
     public_url: String,
     party: Result<RelyingParty, PartyError>,
     deployment: String,
@@ -237,6 +244,7 @@ impl Broker {
             jwks_max_age_secs: parts.jwks_max_age_secs,
             resource_servers: parts.resource_servers,
             party: parts.passkeys.party(&parts.public_url),
+            callbacks: parts.callbacks,
             public_url: parts.public_url,
             deployment: parts.deployment,
             looks: control::Looks::default(),

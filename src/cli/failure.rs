@@ -46,9 +46,11 @@ impl Exit {
             | P::ScopeUnmappable
             | P::TtlTooLong
             | P::PurposeInvalid
-            | P::PurposeForbiddenCharacters => Self::Usage,
+            | P::PurposeForbiddenCharacters
+            | P::NotRequestable
+            | P::InvalidDenialBinding => Self::Usage,
             P::InvalidToken | P::IssuerUnavailable | P::StepUpRequired => Self::Unauthenticated,
-            P::TaskClosed | P::ApprovalExpired | P::ApprovalUsed => Self::Ended,
+            P::TaskClosed | P::ApprovalExpired | P::ApprovalUsed | P::ExpiredDenial | P::TaskExpired => Self::Ended,
             P::BackendUnavailable | P::BackendRejected | P::TargetChanged => Self::Backend,
             P::PolicyChanged
             | P::PolicyInvalid
@@ -60,6 +62,9 @@ impl Exit {
             | P::AlreadyDone
             | P::TooManyLeases
             | P::IdempotencyConflict
+            | P::DuplicateRequest
+            | P::UnknownTask
+            | P::InvalidTaskState
             | P::InProgress
             | P::KillSwitchActive
             | P::NotImplemented

@@ -12,6 +12,7 @@ mod decision;
 mod delegation;
 mod digest;
 mod event;
+mod filing;
 mod grant;
 mod id;
 mod lease;
@@ -42,9 +43,10 @@ pub use decision::{Decision, Denial, Outcome, PolicyRef, Terms};
 pub use delegation::Delegation;
 pub use digest::Digest;
 pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
+pub use filing::{Callback, FiledItem, FiledText, Filing};
 pub use grant::{Approved, Grant, GrantRecord, GrantState};
 pub use id::{
-    AgentId, ApprovalId, ChallengeId, DecisionId, DelegationId, EventId, GrantId, IdError, LeaseId, NoticeId,
+    AgentId, ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, IdError, LeaseId, NoticeId,
     PasskeyId, QuestionId, RequestId, SessionId, TaskId,
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};

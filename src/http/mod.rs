@@ -4,6 +4,7 @@
 mod address;
 mod admission;
 mod agents;
+mod authzen;
 mod body;
 mod caller;
 mod chat;
@@ -11,6 +12,7 @@ mod console;
 mod delegations;
 mod delivery;
 mod device;
+mod filings;
 mod frame;
 mod health;
 mod idempotency;
@@ -107,6 +109,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(tasks::open))
         .routes(routes!(tasks::read))
         .routes(routes!(tasks::ask_for_more))
+        .routes(routes!(tasks::withdraw))
         .routes(routes!(tasks::collect))
         .routes(routes!(tasks::heartbeat))
         .routes(routes!(tasks::complete))
@@ -151,6 +154,12 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))
         .routes(routes!(lists::status_list))
+        .routes(routes!(authzen::configuration))
+        .routes(routes!(authzen::evaluation))
+        .routes(routes!(authzen::evaluations))
+        .routes(routes!(filings::file))
+        .routes(routes!(filings::read))
+        .routes(routes!(filings::cancel, filings::delete))
         .routes(routes!(health::jwks))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

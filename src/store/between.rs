@@ -4,7 +4,7 @@ use tokio::time::error::Elapsed;
 
 use super::committer::{Committer, GROUP_PATIENCE};
 use super::{
-    Claim, StoreError, claims, device_sign_ins, idempotency, kept_secrets, notices, passkeys, sealed_deliveries,
+    Claim, StoreError, callbacks, claims, device_sign_ins, idempotency, kept_secrets, notices, passkeys, sealed_deliveries,
     sessions, tokens_seen, unavailable, viewings,
 };
 use crate::domain::{Lease, Name, Timestamp};
@@ -55,6 +55,7 @@ impl Committer {
             viewings::FORGET,
             passkeys::FORGET,
             notices::FORGET,
+            callbacks::FORGET,
         ];
         for sql in forgetful {
             for _ in 0..FORGET_ROUNDS {

@@ -7,8 +7,8 @@ use ring::rand::SecureRandom as _;
 
 use super::Clock;
 use crate::domain::{
-    ApprovalId, ChallengeId, DecisionId, DelegationId, EventId, GrantId, LeaseId, NoticeId, PasskeyId, QuestionId,
-    RequestId, SessionId, TaskId,
+    ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, LeaseId, NoticeId, PasskeyId,
+    QuestionId, RequestId, SessionId, TaskId,
 };
 
 /// Gives random bytes.
@@ -127,6 +127,10 @@ makers! {
     delegation -> DelegationId,
     /// A new notice's id.
     notice -> NoticeId,
+    /// A new filing's id.
+    filing -> FilingId,
+    /// A new evaluation's id.
+    evaluation -> EvaluationId,
 }
 
 impl Ids {

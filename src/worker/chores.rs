@@ -36,6 +36,8 @@ chores! {
     EndOrphans, "end_orphans", broker => broker.sweep_orphans().await;
     /// Lets requests lapse.
     Lapse, "lapse", broker => broker.sweep_requests().await;
+    /// Tells those whose filings are settled.
+    CallBack, "call_back", broker => broker.sweep_callbacks().await;
     /// Ends everything while the kill switch is thrown.
     EndKilled, "end_killed", broker => broker.sweep_killed().await;
     /// Ends what suspended agents still hold.
@@ -100,6 +102,7 @@ pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
         Arc::new(EndKilled(broker.clone())),
         Arc::new(EndTasks(broker.clone())),
         Arc::new(Lapse(broker.clone())),
+        Arc::new(CallBack(broker.clone())),
         Arc::new(RecheckPolicy(broker.clone())),
         Arc::new(RecheckPeople(broker.clone())),
         Arc::new(EndSuspended(broker.clone())),

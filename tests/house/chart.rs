@@ -23,6 +23,7 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
     ("sign_in", "src/identity/provider/settings.rs", "SignInSettings", &[]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
+    ("access_requests", "src/app/config/settings.rs", "AccessRequestSettings", &[]),
     ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),
     ("passkeys", "src/identity/webauthn/party.rs", "PasskeySettings", &[]),
     ("issuers", "src/identity/settings.rs", "IssuerSettings", &[]),

@@ -25,6 +25,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Scope set", "domain", "ScopeSet"),
     ("Ceiling", "domain", "Ceiling"),
     ("Access request", "domain", "AccessRequest"),
+    ("Filing", "domain", "Filing"),
     ("Decision", "domain", "Decision"),
     ("Terms", "domain", "Terms"),
     ("Approval", "domain", "Approval"),

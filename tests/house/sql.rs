@@ -94,7 +94,7 @@ fn public_async(source: &Source) -> Vec<(String, String)> {
 }
 
 /// Where something may be committed that no audit event explains, and why. Everything else goes through `Tx::commit`.
-const WITHOUT_FACTS: [(&str, &str); 12] = [
+const WITHOUT_FACTS: [(&str, &str); 13] = [
     ("src/store/tx.rs", "the commit itself, after it has taken its facts"),
     ("src/store/probe.rs", "the readiness probe proves that the database can be written"),
     ("src/store/idempotency.rs", "a key is remembered after an act that is safe to repeat, which has its own events"),
@@ -115,6 +115,7 @@ const WITHOUT_FACTS: [(&str, &str); 12] = [
         "src/store/people_known.rs",
         "that what rests on somebody's yes was looked at; what ended by that has its own events",
     ),
+    ("src/store/callbacks.rs", "who is told of an outcome that is on record, and how often it was tried"),
     ("src/store/sealed_deliveries.rs", "what is kept sealed is forgotten once its lease has ended"),
 ];
 

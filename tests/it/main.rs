@@ -8,6 +8,7 @@
     reason = "helpers of tests fail like tests; clippy lets only functions marked as tests do so"
 )]
 
+mod authzen;
 mod broker;
 mod cli;
 mod commit_lost;

@@ -152,6 +152,11 @@ client_secret = { file = "/etc/hallpass/secrets/sign-in" }
 secret = { file = "/etc/hallpass/secrets/resource-server-{{ $index }}" }
 {{- include "hallpass.tomlKeys" (omit $server "secret") }}
 {{- end }}
+{{- with $values.config.access_requests }}
+
+[access_requests]
+{{- include "hallpass.tomlKeys" . }}
+{{- end }}
 
 [limits]
 {{- include "hallpass.tomlKeys" $values.config.limits }}

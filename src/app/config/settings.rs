@@ -47,6 +47,9 @@ pub struct Config {
     /// Ways to tell people.
     #[serde(default)]
     pub notify: Vec<ChannelSettings>,
+    /// How access requests of AuthZEN clients are told of.
+    #[serde(default)]
+    pub access_requests: AccessRequestSettings,
     /// How much at once.
     #[serde(default)]
     pub limits: LimitSettings,
@@ -219,6 +222,16 @@ pub struct ResourceServerSettings {
     pub secret: SecretRef,
     /// The audiences it may ask about.
     pub audiences: Vec<String>,
+}
+
+/// `[access_requests]`: how access requests of AuthZEN clients are told of.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessRequestSettings {
+    /// Hosts that callbacks may go to, as `host` (port 443) or `host:port`; none by default. Their addresses must be public.
+    pub callback_hosts: Vec<String>,
+    /// The same for hosts of this network, which may have any address.
+    pub private_callback_hosts: Vec<String>,
 }
 
 /// `[limits]`: how much at once.

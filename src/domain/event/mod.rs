@@ -35,8 +35,12 @@ words! {
         AccessGranted = "access.granted",
         /// A request was denied.
         AccessDenied = "access.denied",
-        /// A request was withdrawn with its task.
+        /// A request was withdrawn, by its agent or with its task.
         AccessWithdrawn = "access.withdrawn",
+        /// The same was asked for again while a request for it waits; there is still one.
+        AccessRepeated = "access.repeated",
+        /// A request was filed through the access request profile of AuthZEN, with what it was bound to.
+        AccessFiled = "access.filed",
         /// Nobody answered a request in time.
         AccessLapsed = "access.lapsed",
         /// A request waits for people.

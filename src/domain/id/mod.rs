@@ -162,6 +162,14 @@ typed_id! {
     /// Names one notice.
     NoticeId, "ntc", "notice"
 }
+typed_id! {
+    /// Names one filing.
+    FilingId, "fil", "filing"
+}
+typed_id! {
+    /// Names one evaluation, which is answered and not kept.
+    EvaluationId, "evl", "evaluation"
+}
 
 /// Names one agent: chosen by people in the policy bundle, so it is a name and not a number.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,6 +8,7 @@ mod equal;
 mod faults;
 mod figures;
 mod file_faults;
+mod filings;
 mod fixture;
 mod groups;
 mod hints;

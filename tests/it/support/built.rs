@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use hallpass::broker::{Broker, LimitSettings, Parts, ResourceServer};
+use hallpass::broker::{Broker, CallbackSettings, LimitSettings, Parts, ResourceServer};
 use hallpass::domain::Ttl;
 use hallpass::identity::{Provider, Verifiers};
 use hallpass::minter::{BackendSettings, MinterDeps, Minters, SandboxBackend};
@@ -78,6 +78,13 @@ pub(super) async fn build(
     let told: Vec<ChannelSettings> = notify.iter().map(|text| toml::from_str(text).unwrap()).collect();
     let sender_deps = SenderDeps { http: HttpClient::new(None).unwrap(), folder: dir.to_owned() };
     let channels = Channels::build(&told, &sender_deps).unwrap();
+    // A receiver of callbacks listens on this machine, on whatever port it got; a test that has one writes its place down.
+    let private_hosts = std::fs::read_to_string(dir.join("callback-hosts")).unwrap_or_default();
+    let callbacks = CallbackSettings {
+        http: HttpClient::new(None).unwrap(),
+        hosts: vec!["callbacks.example".to_owned(), "127.0.0.1".to_owned(), "localhost".to_owned()],
+        private_hosts: private_hosts.lines().map(str::to_owned).collect(),
+    };
     let server = ResourceServer { id: "release-api".to_owned(), audiences: vec![API_AUDIENCE.to_owned()] };
     Broker::start(Parts {
         clock,
@@ -96,6 +103,7 @@ pub(super) async fn build(
         jwks_max_age_secs: 300,
         resource_servers: vec![(server, sha256(SERVER_SECRET))],
         limits,
+        callbacks,
         public_url: PUBLIC_URL.to_owned(),
         passkeys: hallpass::identity::webauthn::PasskeySettings::default(),
         deployment,
