@@ -188,6 +188,10 @@ impl Broker {
         if self.policy.current().is_disabled(&behind.operator.person) {
             return Err(self.reject("person_disabled", Some(behind.operator.person.as_str()), &from.address).await);
         }
+        if kind == SessionKind::Console {
+            // The issuer has just said what groups the person is in; a command line's session only repeats what it said before.
+            self.note_membership(&behind.operator).await?;
+        }
         let now = self.clock.now();
         let life = match kind {
             SessionKind::Console => provider.settings().absolute_seconds,

@@ -142,11 +142,11 @@ impl Broker {
     /// may each have seen only their own yes.
     pub(super) async fn standing_of(&self, filing: Filing) -> Result<Standing, BrokerError> {
         let task = self.store.find_task(filing.task).await?.ok_or(BrokerError::NotFound("task"))?;
-        if let Ok((bundle, _)) = self.standing()
+        if let Ok((bundle, control)) = self.standing()
             && let Ok(agent) = self.standing_agent(&bundle, &filing.agent)
             && task.is_open(self.clock.now())
         {
-            self.grant_what_is_agreed(&bundle, agent, &task).await?;
+            self.grant_what_is_agreed(&bundle, &control, agent, &task).await?;
         }
         let (mut requests, mut grants) = (BTreeMap::new(), BTreeMap::new());
         for item in &filing.text.items {
