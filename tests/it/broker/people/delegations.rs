@@ -24,9 +24,9 @@ async fn whoever_stands_in_decides_in_that_persons_place_while_it_holds() {
     assert_eq!(code(&refused), "not-an-approver");
     let given = gives(&house, &house.approver(), "jonas@acme.example", 3600).await.expect(201);
     assert_eq!((&given["state"], &given["receiver"]), (&json!("held"), &json!("jonas")));
-    assert!(house.shown(&waiting.request, &jonas(&house)).await["cannot_decide"].is_null());
+    assert!(house.seen_by(&waiting.request, &jonas(&house)).await["cannot_decide"].is_null());
     assert_eq!(house.verdict(&waiting.request, &jonas(&house), "approve").await.expect(200)["state"], "granted");
-    let shown = house.shown(&waiting.request, &house.operator()).await;
+    let shown = house.seen_by(&waiting.request, &house.operator()).await;
     assert_eq!(
         (&shown["verdicts"][0]["person"], &shown["verdicts"][0]["in_place_of"]),
         (&json!("jonas"), &json!("dev-approver"))
@@ -75,12 +75,12 @@ async fn a_person_in_the_group_who_stands_in_for_another_is_one_person() {
     let house = with_approval("@approval(\"2 of release-approvers\")").await;
     let waiting = house.waiting().await;
     gives(&house, &house.approver(), "http://127.0.0.1:8601/people#nia", 3600).await.expect(400);
-    house.shown(&waiting.request, &house.nia()).await;
+    house.seen_by(&waiting.request, &house.nia()).await;
     gives(&house, &house.approver(), "http://127.0.0.1:8601/people#nia", 3600).await.expect(201);
     let one = house.verdict(&waiting.request, &house.nia(), "approve").await.expect(200);
     assert_eq!((&one["state"], &one["given"]), (&json!("pending"), &json!(1)));
     // In her own place, as she has one.
-    assert!(house.shown(&waiting.request, &house.operator()).await["verdicts"][0]["in_place_of"].is_null());
+    assert!(house.seen_by(&waiting.request, &house.operator()).await["verdicts"][0]["in_place_of"].is_null());
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn neither_for_the_owner_nor_by_the_owner_and_never_passed_on() {
     let house = Harness::start().await;
     let waiting = house.waiting().await;
     gives(&house, &house.approver(), "jonas", 3600).await.expect(201);
-    house.shown(&waiting.request, &house.person("leo", &[])).await;
+    house.seen_by(&waiting.request, &house.person("leo", &[])).await;
     gives(&house, &jonas(&house), "http://127.0.0.1:8601/people#leo", 3600).await.expect(201);
     let refused = house.verdict(&waiting.request, &house.person("leo", &[]), "approve").await.expect(403);
     assert_eq!(code(&refused), "not-an-approver");

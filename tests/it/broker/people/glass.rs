@@ -8,7 +8,7 @@ use crate::support::harness::{Harness, Reply};
 const GLASS: &str = "@approval(\"2 of release-approvers\")\n@break_glass(\"1 of incident-commanders\")\n@break_glass_ttl_seconds(\"120\")";
 
 async fn breaks(house: &Harness, request: &str, person: &str, reason: Option<&str>) -> Reply {
-    let digest = text(&house.shown(request, person).await["request_digest"]);
+    let digest = text(&house.seen_by(request, person).await["request_digest"]);
     let mut body = json!({ "verdict": "break_glass", "request_digest": digest });
     if let Some(reason) = reason {
         body["reason"] = json!(reason);
@@ -34,7 +34,7 @@ async fn review(house: &Harness, request: &str, person: &str, verdict: &str) -> 
 async fn apr_23_one_person_lets_it_pass_alone_with_a_reason_and_a_capped_life_and_a_review_is_due() {
     let house = with_approval(GLASS).await;
     let waiting = house.waiting().await;
-    let shown = house.shown(&waiting.request, &commander(&house)).await;
+    let shown = house.seen_by(&waiting.request, &commander(&house)).await;
     assert_eq!(shown["terms"]["break_glass"], "1 of incident-commanders");
     assert_eq!(shown["terms"]["break_glass_ttl_seconds"], 120);
     breaks(&house, &waiting.request, &commander(&house), None).await.expect(400);
@@ -49,7 +49,7 @@ async fn apr_23_one_person_lets_it_pass_alone_with_a_reason_and_a_capped_life_an
         assert_eq!(events.len(), 1, "{kind}");
         assert_eq!(events[0]["request"], json!(waiting.request));
     }
-    let shown = house.shown(&waiting.request, &house.operator()).await;
+    let shown = house.seen_by(&waiting.request, &house.operator()).await;
     assert_eq!(shown["review"]["state"], "due");
     assert_eq!(shown["verdicts"][0]["verdict"], "break_glass");
     let due = reviews(&house, &house.approver()).await;
@@ -136,7 +136,7 @@ async fn an_objection_ends_what_lives() {
     review(&house, &waiting.request, &house.approver(), "objected").await.expect(200);
     house.settle().await;
     assert!(!house.works(&secret));
-    assert_eq!(house.shown(&waiting.request, &house.operator()).await["review"]["state"], "objected");
+    assert_eq!(house.seen_by(&waiting.request, &house.operator()).await["review"]["state"], "objected");
 }
 
 #[tokio::test]

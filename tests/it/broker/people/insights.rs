@@ -20,7 +20,7 @@ async fn suggestions(house: &Harness) -> Vec<Value> {
 
 async fn decided(house: &Harness, person: &str, verdict: &str, thinks_secs: i64) {
     let waiting = house.waiting().await;
-    let digest = text(&house.shown(&waiting.request, person).await["request_digest"]);
+    let digest = text(&house.seen_by(&waiting.request, person).await["request_digest"]);
     house.advance_secs(thinks_secs);
     house.verdict_on(&waiting.request, person, verdict, &digest).await.expect(200);
 }
@@ -32,8 +32,8 @@ async fn each_persons_day_says_how_much_was_asked_and_how_long_they_thought() {
         decided(&house, &house.approver(), verdict, thinks).await;
     }
     let waiting = house.waiting().await;
-    house.shown(&waiting.request, &house.approver()).await;
-    house.shown(&waiting.request, &house.nia()).await;
+    house.seen_by(&waiting.request, &house.approver()).await;
+    house.seen_by(&waiting.request, &house.nia()).await;
     let days = approvals(&house).await;
     let of = |person: &str| days.iter().find(|day| text(&day["person"]).ends_with(person)).unwrap().clone();
     let day = of("dev-approver");

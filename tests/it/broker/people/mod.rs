@@ -16,7 +16,7 @@ const QUORUM_OF_ONE: &str = "@approval(\"1 of release-approvers\")";
 
 impl Harness {
     /// A request as a person reads it.
-    async fn shown(&self, request: &str, person: &str) -> Value {
+    async fn seen_by(&self, request: &str, person: &str) -> Value {
         self.get(&format!("/v1/requests/{request}"), person).await.expect(200)
     }
 

@@ -20,10 +20,10 @@ async fn the_agents_long_poll_wakes_with_the_question_and_its_answer_is_shown_as
     let task = task.expect(200);
     assert_eq!(task["agent_action"], "answer");
     assert_eq!(task["requests"][0]["questions"][0]["id"], asked["id"]);
-    let before = house.shown(&waiting.request, &house.approver()).await;
+    let before = house.seen_by(&waiting.request, &house.approver()).await;
     let answered = house.answer_person(&waiting, &text(&asked["id"]), "14 files of v1.4.2").await.expect(200);
     assert_eq!(answered["asserted_answer"], "14 files of v1.4.2");
-    let after = house.shown(&waiting.request, &house.approver()).await;
+    let after = house.seen_by(&waiting.request, &house.approver()).await;
     assert_eq!(after["questions"][0]["asserted_answer"], "14 files of v1.4.2");
     assert_ne!(before["request_digest"], after["request_digest"]);
     assert_eq!(house.task(&waiting.task).await["agent_action"], "wait");
@@ -40,9 +40,9 @@ async fn an_answer_sends_an_earlier_yes_back_and_its_giver_may_say_yes_anew() {
     let waiting = house.waiting().await;
     let asked = house.ask_agent(&waiting.request, &house.nia(), "Is it reviewed?").await.expect(201);
     house.verdict(&waiting.request, &house.approver(), "approve").await.expect(200);
-    assert_eq!(house.shown(&waiting.request, &house.nia()).await["given"], 1);
+    assert_eq!(house.seen_by(&waiting.request, &house.nia()).await["given"], 1);
     house.answer_person(&waiting, &text(&asked["id"]), "No").await.expect(200);
-    let shown = house.shown(&waiting.request, &house.nia()).await;
+    let shown = house.seen_by(&waiting.request, &house.nia()).await;
     assert_eq!((&shown["given"], &shown["verdicts"][0]["sent_back"]), (&json!(0), &json!(true)));
     let events = house.events("question.answered").await;
     assert_eq!(events[0]["data"]["sent_back"], 1);
@@ -60,7 +60,7 @@ async fn a_verdict_on_what_was_shown_before_an_answer_is_refused() {
     let house = Harness::start().await;
     let waiting = house.waiting().await;
     let asked = house.ask_agent(&waiting.request, &house.approver(), "Why?").await.expect(201);
-    let digest = text(&house.shown(&waiting.request, &house.approver()).await["request_digest"]);
+    let digest = text(&house.seen_by(&waiting.request, &house.approver()).await["request_digest"]);
     house.answer_person(&waiting, &text(&asked["id"]), "Because").await.expect(200);
     let late = house.verdict_on(&waiting.request, &house.approver(), "approve", &digest).await.expect(409);
     assert_eq!(code(&late), "approval-stale");

@@ -13,9 +13,9 @@ async fn an_approver_reads_our_sentence_and_everything_a_decision_rests_on() {
     let task = house.post("/v1/tasks", &house.agent("release-bot"), &body).await.expect(202);
     let ids: Vec<String> = task["requests"].as_array().unwrap().iter().map(|request| text(&request["id"])).collect();
     assert_eq!(ids.len(), 2);
-    let mut shown = house.shown(&ids[0], &house.approver()).await;
+    let mut shown = house.seen_by(&ids[0], &house.approver()).await;
     if shown["environments"] != json!(["sandbox"]) {
-        shown = house.shown(&ids[1], &house.approver()).await;
+        shown = house.seen_by(&ids[1], &house.approver()).await;
     }
     let sentence = "release-bot wants to WRITE sandbox:releases for 10 minutes: Upload, replace and delete releases in the sandbox";
     assert_eq!(shown["sentence"], sentence);
@@ -39,7 +39,7 @@ async fn what_became_of_like_requests_is_counted_and_is_not_unusual_any_more() {
         house.advance_secs(86_400);
     }
     let waiting = house.waiting().await;
-    let shown = house.shown(&waiting.request, &house.approver()).await;
+    let shown = house.seen_by(&waiting.request, &house.approver()).await;
     let history = &shown["history"];
     assert_eq!((&history["asked"], &history["granted"], &history["denied"]), (&json!(3), &json!(2), &json!(1)));
     assert!(history["last_granted_at"].is_string());
@@ -47,7 +47,7 @@ async fn what_became_of_like_requests_is_counted_and_is_not_unusual_any_more() {
     // After 30 days nobody remembers.
     house.advance_secs(31 * 86_400);
     let later = house.waiting().await;
-    let shown = house.shown(&later.request, &house.approver()).await;
+    let shown = house.seen_by(&later.request, &house.approver()).await;
     assert_eq!(shown["history"]["asked"], 0);
     assert_eq!(shown["unusual"].as_array().unwrap().len(), 1);
 }
@@ -64,7 +64,7 @@ async fn apr_25_what_the_catalogue_knows_no_more_cannot_be_inspected_and_not_be_
             *agents = agents.replace("sandbox:releases:write", "sandbox:releases:overwrite");
         })
         .await;
-    let shown = house.shown(&waiting.request, &house.approver()).await;
+    let shown = house.seen_by(&waiting.request, &house.approver()).await;
     assert_eq!(shown["scope_details"][0]["inspectable"], false);
     assert_eq!((&shown["risk"], &shown["impact"]), (&json!(100), &json!("high")));
     assert!(text(&shown["sentence"]).contains("nobody can say what it would do"), "{shown}");
@@ -116,12 +116,12 @@ async fn a_long_queue_is_listed_in_a_few_queries() {
 async fn that_somebody_was_shown_a_request_is_noted_once_and_only_of_those_who_may_decide() {
     let house = Harness::start().await;
     let waiting = house.waiting().await;
-    house.shown(&waiting.request, &house.operator()).await;
-    house.shown(&waiting.request, &house.approver()).await;
+    house.seen_by(&waiting.request, &house.operator()).await;
+    house.seen_by(&waiting.request, &house.approver()).await;
     house.advance_secs(7);
-    house.shown(&waiting.request, &house.approver()).await;
+    house.seen_by(&waiting.request, &house.approver()).await;
     house.verdict(&waiting.request, &house.approver(), "approve").await.expect(200);
-    let shown = house.shown(&waiting.request, &house.operator()).await;
+    let shown = house.seen_by(&waiting.request, &house.operator()).await;
     assert_eq!(shown["verdicts"][0]["thought_millis"], 7000);
     let insights = house.get("/v1/insights/approvals", &house.operator()).await.expect(200);
     let people: Vec<&Value> = insights["items"].as_array().unwrap().iter().map(|item| &item["person"]).collect();
