@@ -39,7 +39,8 @@ fn is_plain(value: &Value) -> bool {
             let earlier = members.iter().take(place);
             is_plain(name) && is_plain(value) && earlier.clone().all(|(other, _)| other != name)
         }),
-        _ => true,
+        Value::Integer(_) | Value::Bytes(_) | Value::Float(_) | Value::Text(_) | Value::Bool(_) | Value::Null => true,
+        _ => false,
     }
 }
 
