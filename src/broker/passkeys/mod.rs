@@ -219,13 +219,13 @@ impl Broker {
 
 /// What a conflict of a commit means that uses up a challenge and a passkey, if it is about one of them.
 pub(super) fn conflict(error: &StoreError) -> Option<BrokerError> {
-    match error {
-        StoreError::Conflict { table: "passkey_challenge" } => {
-            Some(BrokerError::PasskeyRefused(PasskeyFault::UnknownChallenge))
-        }
-        StoreError::Conflict { table: "passkey" } => Some(BrokerError::PasskeyRefused(PasskeyFault::CountWentBack)),
-        _ => None,
-    }
+    let StoreError::Conflict { table } = error else { return None };
+    let fault = match *table {
+        "passkey_challenge" => PasskeyFault::UnknownChallenge,
+        "passkey" => PasskeyFault::CountWentBack,
+        _ => return None,
+    };
+    Some(BrokerError::PasskeyRefused(fault))
 }
 
 /// The bytes to sign: SHA-256 over the nonce and what is stated.

@@ -153,13 +153,11 @@ fn step_up(wanted: StepUp, said: &str) -> Refusal {
 
 /// What keeps a passkey from being made or used.
 fn passkey(error: &BrokerError, said: &str) -> Refusal {
-    match error {
-        BrokerError::SignInAgain(_) => Refusal::new(Kind::StepUpRequired, sentence(said)),
-        BrokerError::PasskeyRefused(fault) => {
-            Refusal::new(Kind::PasskeyRefused, sentence(said)).because_of(fault.as_str())
-        }
-        _ => Refusal::new(Kind::NotImplemented, sentence(said)),
+    if let BrokerError::PasskeyRefused(fault) = error {
+        return Refusal::new(Kind::PasskeyRefused, sentence(said)).because_of(fault.as_str());
     }
+    let stale = matches!(error, BrokerError::SignInAgain(_));
+    Refusal::new(if stale { Kind::StepUpRequired } else { Kind::NotImplemented }, sentence(said))
 }
 
 const fn filing_kind(fault: FilingFault) -> Kind {

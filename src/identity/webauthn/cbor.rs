@@ -32,15 +32,14 @@ pub(super) fn only_map(bytes: &[u8]) -> Result<Vec<(Value, Value)>, PasskeyFault
 
 /// Whether it has neither tags nor a member twice, at any level.
 fn is_plain(value: &Value) -> bool {
-    match value {
-        Value::Tag(..) => false,
-        Value::Array(items) => items.iter().all(is_plain),
-        Value::Map(members) => members.iter().enumerate().all(|(place, (name, value))| {
-            let earlier = members.iter().take(place);
-            is_plain(name) && is_plain(value) && earlier.clone().all(|(other, _)| other != name)
-        }),
-        _ => true,
+    if let Value::Array(items) = value {
+        return items.iter().all(is_plain);
     }
+    let Value::Map(members) = value else { return !value.is_tag() };
+    members.iter().enumerate().all(|(place, (name, value))| {
+        let mut earlier = members.iter().take(place);
+        is_plain(name) && is_plain(value) && earlier.all(|(other, _)| other != name)
+    })
 }
 
 /// A member of a map by its text.

@@ -20,7 +20,7 @@ const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 pub(super) enum CoseKey {
     /// ES256: an uncompressed point of P-256.
     Es256([u8; 65]),
-    /// EdDSA: Ed25519.
+    /// `EdDSA`: Ed25519.
     Ed25519([u8; 32]),
     /// RS256.
     Rs256 {

@@ -17,7 +17,7 @@ use crate::sys::sha256;
 use auth_data::{AuthData, Ceremony};
 use cose::CoseKey;
 
-/// The algorithms that are asked for, the best first, by their COSE numbers: EdDSA, ES256, RS256.
+/// The algorithms that are asked for, the best first, by their COSE numbers: `EdDSA`, ES256, RS256.
 pub const ALGORITHMS: [i64; 3] = [-8, -7, -257];
 /// The longest credential id (WebAuthn Level 3 §7.1 step 25), in bytes.
 pub const MAX_CREDENTIAL_BYTES: usize = 1023;
