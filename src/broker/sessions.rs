@@ -175,6 +175,10 @@ impl Broker {
         if self.policy.current().is_disabled(&behind.operator.person) {
             return Err(self.reject("person_disabled", Some(behind.operator.person.as_str()), &from.address).await);
         }
+        // Where it cannot be written now the groups that were known before count, as for whoever comes with a token.
+        if let Err(error) = self.note_membership(&behind.operator).await {
+            tracing::warn!(person = %behind.operator.person, %error, "what an issuer says of a person could not be noted");
+        }
         let now = self.clock.now();
         let life = match kind {
             SessionKind::Console => provider.settings().absolute_seconds,

@@ -48,7 +48,12 @@ impl Drop for Stream {
 
 impl Default for Admission {
     fn default() -> Self {
-        Self { common: Semaphore::new(COMMON), ending: Semaphore::new(ENDING), waiting: Semaphore::new(WAITING), streams: Arc::default() }
+        Self {
+            common: Semaphore::new(COMMON),
+            ending: Semaphore::new(ENDING),
+            waiting: Semaphore::new(WAITING),
+            streams: Arc::default(),
+        }
     }
 }
 
@@ -139,7 +144,8 @@ mod tests {
         let admission = Admission::default();
         let own: Vec<_> = (0..STREAMS_OF_ONE).map(|_| admission.admit_stream("ses_1").unwrap()).collect();
         assert!(admission.admit_stream("ses_1").is_none());
-        let others: Vec<_> = (STREAMS_OF_ONE..STREAMS).map(|n| admission.admit_stream(&n.to_string()).unwrap()).collect();
+        let others: Vec<_> =
+            (STREAMS_OF_ONE..STREAMS).map(|n| admission.admit_stream(&n.to_string()).unwrap()).collect();
         assert!(admission.admit_stream("ses_2").is_none());
         drop((own, others));
         assert!(admission.admit_stream("ses_1").is_some());

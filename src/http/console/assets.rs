@@ -35,8 +35,7 @@ struct Asset {
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     let asset = |(name, media_type, bytes): &(&'static str, &'static str, &'static [u8])| {
-        let digest: String =
-            data_encoding::HEXLOWER.encode(sha256(bytes).as_bytes()).chars().take(16).collect();
+        let digest: String = data_encoding::HEXLOWER.encode(sha256(bytes).as_bytes()).chars().take(16).collect();
         let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
         let lasting = format!("{stem}.{digest}.{ending}");
         Asset {
@@ -76,7 +75,8 @@ pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
 
 /// A file, by its lasting name or its plain one; only the lasting one is kept without asking again.
 pub(super) async fn read(PathId(file): PathId, headers: HeaderMap) -> Result<Response, Refusal> {
-    let asset = ASSETS.iter().find(|asset| asset.lasting == file || asset.name == file).ok_or_else(Refusal::not_found)?;
+    let asset =
+        ASSETS.iter().find(|asset| asset.lasting == file || asset.name == file).ok_or_else(Refusal::not_found)?;
     let kept = if asset.lasting == file { "public, max-age=31536000, immutable" } else { "public, no-cache" };
     let mut out = HeaderMap::new();
     out.insert(header::CONTENT_TYPE, asset.media_type.clone());

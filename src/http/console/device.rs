@@ -98,6 +98,7 @@ pub(super) async fn answer(
     if detached(&state, answered).await? {
         return Ok(show_as(StatusCode::OK, &DeviceDonePage { nonce: &nonce, confirmed }));
     }
-    let again = DevicePage { nonce: &nonce, person: person.as_str(), csrf: csrf.as_str(), problem: NO_SUCH_CODE, shown: None };
+    let again =
+        DevicePage { nonce: &nonce, person: person.as_str(), csrf: csrf.as_str(), problem: NO_SUCH_CODE, shown: None };
     Ok(show_as(StatusCode::NOT_FOUND, &again))
 }

@@ -93,9 +93,10 @@ const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), payment=(),
 
 /// The same answer compressed, if it is a page and small enough.
 async fn zipped(response: Response) -> Response {
-    let is_text = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes().starts_with(b"text/html") || kind.as_bytes().starts_with(b"text/csv")
-    });
+    let is_text = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html") || kind.as_bytes().starts_with(b"text/csv"));
     let known = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
     let fits = known.is_some_and(|bytes| (MIN_ZIPPED_BYTES..=MAX_ZIPPED_BYTES).contains(&bytes));
     if !is_text || !fits || response.headers().contains_key(header::CONTENT_ENCODING) {

@@ -71,8 +71,11 @@ pub(super) async fn read(
     let mut response = csv.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"hallpass-events.csv\""));
-    if let Some(next) = cursor.and_then(|seq| HeaderValue::try_from(format!("</events.csv?cursor={seq}>; rel=\"next\"")).ok()) {
+    headers
+        .insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"hallpass-events.csv\""));
+    if let Some(next) =
+        cursor.and_then(|seq| HeaderValue::try_from(format!("</events.csv?cursor={seq}>; rel=\"next\"")).ok())
+    {
         headers.insert(header::LINK, next);
     }
     Ok(response)

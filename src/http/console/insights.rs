@@ -51,7 +51,9 @@ impl InsightsPage {
         if self.hasty() > 0 {
             "Some verdicts came within three seconds of being shown the request. Talk to those who gave them, and ask whether the rule asks too often.".to_owned()
         } else if most > 20 {
-            format!("Somebody was asked {most} times in one day. Whoever is asked so often stops reading: turn what is always allowed into policy, or widen the group.")
+            format!(
+                "Somebody was asked {most} times in one day. Whoever is asked so often stops reading: turn what is always allowed into policy, or widen the group."
+            )
         } else {
             "Nobody decides in haste, and nobody is asked too often.".to_owned()
         }

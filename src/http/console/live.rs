@@ -109,8 +109,7 @@ pub(super) async fn read(
     let named = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
     let (agent, backend) = (named(&params.agent), named(&params.backend));
     let ask = PageAsk { limit: None, cursor: named(&params.cursor) };
-    let (leases, next) =
-        state.broker.unended_leases(&visit.caller, agent.as_deref(), backend.as_deref(), &ask).await?;
+    let (leases, next) = state.broker.unended_leases(&visit.caller, agent.as_deref(), backend.as_deref(), &ask).await?;
     let note = match named(&params.ended) {
         Some(id) => Some(told(&state.broker.find_lease(&visit.caller, &id).await?)),
         None => None,

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse as _, Response};
 
 use super::super::refusal::Refusal;
+use super::assets;
 use super::dress::Nonce;
 use super::text::{self, Shown};
-use super::assets;
 use crate::broker::Rights;
 use crate::domain::Timestamp;
 

@@ -104,7 +104,11 @@ impl RequestPage {
     fn own_verdict(&self) -> Option<String> {
         let mine = self.request.verdicts.iter().find(|verdict| verdict.person == self.page.person)?;
         let rule = self.request.rule.as_deref().unwrap_or_default();
-        Some(format!("You {}. {} so far; it needs {rule}.", did(mine), text::count(self.request.given.into(), "yes", "yeses")))
+        Some(format!(
+            "You {}. {} so far; it needs {rule}.",
+            did(mine),
+            text::count(self.request.given.into(), "yes", "yeses")
+        ))
     }
 
     fn scope_text(&self, scope: &ScopeDetail) -> Shown {
@@ -185,7 +189,12 @@ impl RequestPage {
         if past.asked == 0 {
             return format!("{agent} has not asked for this in the last 30 days.");
         }
-        format!("{agent} asked for this {} in the last 30 days: {} granted, {} denied.", text::count(past.asked.into(), "time", "times"), past.granted, past.denied)
+        format!(
+            "{agent} asked for this {} in the last 30 days: {} granted, {} denied.",
+            text::count(past.asked.into(), "time", "times"),
+            past.granted,
+            past.denied
+        )
     }
 
     fn said(&self, text: &str) -> Shown {
@@ -237,7 +246,8 @@ fn standing(request: &RequestView) -> String {
 
 /// What the parts of a view are told apart by: scopes, life, effect, who must agree, and the bundle.
 fn fingerprint(request: &RequestView, bundle: &str) -> String {
-    let short = |text: &str| -> String { data_encoding::HEXLOWER.encode(sha256(text).as_bytes()).chars().take(12).collect() };
+    let short =
+        |text: &str| -> String { data_encoding::HEXLOWER.encode(sha256(text).as_bytes()).chars().take(12).collect() };
     [
         short(&request.scopes.join(" ")),
         request.ttl_seconds.to_string(),
@@ -251,7 +261,13 @@ fn fingerprint(request: &RequestView, bundle: &str) -> String {
 /// What differs between what somebody was shown and what is now, in sentences.
 pub(super) fn changed(shown: &str, now: &RequestView, bundle: &str) -> Vec<String> {
     let now = fingerprint(now, bundle);
-    let parts = ["The scopes", "How long it would live", "What would be minted", "Who must agree", "The policy bundle in force"];
+    let parts = [
+        "The scopes",
+        "How long it would live",
+        "What would be minted",
+        "Who must agree",
+        "The policy bundle in force",
+    ];
     let differs = |(before, after): (&str, &str)| before != after;
     let lines: Vec<String> = shown
         .split('.')

@@ -44,7 +44,8 @@ fn request() -> RequestView {
         agent: "release-bot".to_owned(),
         owner: "maya".to_owned(),
         state: "pending".to_owned(),
-        sentence: "release-bot wants to WRITE api:releases for 10 minutes: Publish release files under one prefix".to_owned(),
+        sentence: "release-bot wants to WRITE api:releases for 10 minutes: Publish release files under one prefix"
+            .to_owned(),
         scopes: vec!["api:releases:write(prefix=v1.4.2/)".to_owned(), "api:releases:read".to_owned()],
         scope_details: vec![scope("api:releases:write(prefix=v1.4.2/)", 80), scope("api:releases:read", 10)],
         risk: 80,
@@ -57,19 +58,39 @@ fn request() -> RequestView {
                 "Resource": ["arn:aws:s3:::releases-prod/v1.4.2/*"] }] },
             "seconds": 900,
         }),
-        revocation: Some(RevocationView { how: "a deny for this one role session".to_owned(), strength: "within_minutes".to_owned() }),
+        revocation: Some(RevocationView {
+            how: "a deny for this one role session".to_owned(),
+            strength: "within_minutes".to_owned(),
+        }),
         reasons: vec!["High-risk scopes need a person from sre-oncall".to_owned()],
-        unusual: vec!["First time that it asks for this scope".to_owned(), "Outside the hours in which it usually asks".to_owned()],
+        unusual: vec![
+            "First time that it asks for this scope".to_owned(),
+            "Outside the hours in which it usually asks".to_owned(),
+        ],
         rule: Some("1 of sre-oncall".to_owned()),
-        terms: TermsView { step_up: "none".to_owned(), uses: 1, break_glass: Some("1 of incident-commanders".to_owned()), break_glass_ttl_seconds: Some(600), reason_required: true },
+        terms: TermsView {
+            step_up: "none".to_owned(),
+            uses: 1,
+            break_glass: Some("1 of incident-commanders".to_owned()),
+            break_glass_ttl_seconds: Some(600),
+            reason_required: true,
+        },
         given: 0,
         verdicts: Vec::new(),
         questions: vec![QuestionView {
-            id: "qst_1".to_owned(), person: "ana".to_owned(), text: "Which commit is this?".to_owned(), asked_at: now,
-            asserted_answer: Some("3fd0c1, tagged v1.4.2".to_owned()), answered_at: Some(now),
+            id: "qst_1".to_owned(),
+            person: "ana".to_owned(),
+            text: "Which commit is this?".to_owned(),
+            asked_at: now,
+            asserted_answer: Some("3fd0c1, tagged v1.4.2".to_owned()),
+            answered_at: Some(now),
         }],
         history: HistoryView { asked: 14, granted: 13, denied: 1, last_granted_at: Some(now) },
-        siblings: vec![SiblingView { id: "req_2".to_owned(), state: "granted".to_owned(), scopes: vec!["sandbox:releases:read".to_owned()] }],
+        siblings: vec![SiblingView {
+            id: "req_2".to_owned(),
+            state: "granted".to_owned(),
+            scopes: vec!["sandbox:releases:read".to_owned()],
+        }],
         review: None,
         asserted_purpose: "Publish release v1.4.2 to the artifact bucket".to_owned(),
         asserted_message: Some("I built v1.4.2 from commit 3fd0c1 and need to upload 14 files.".to_owned()),
@@ -86,7 +107,9 @@ fn request() -> RequestView {
 
 fn filled(request: RequestView) -> String {
     let bundle = "sha256:ab".to_owned();
-    RequestPage { page: page(), note: None, request, bundle, once: "b25jZQ".to_owned(), sign_in_again: false }.render().unwrap()
+    RequestPage { page: page(), note: None, request, bundle, once: "b25jZQ".to_owned(), sign_in_again: false }
+        .render()
+        .unwrap()
 }
 
 /// The text of a page, without tags.
@@ -203,7 +226,10 @@ fn what_changed_is_named() {
     let mut after = request();
     after.ttl_seconds = 900;
     after.rule = Some("2 of sre-oncall".to_owned());
-    assert_eq!(changed(&shown, &after, "sha256:cd"), ["How long it would live changed.", "Who must agree changed.", "The policy bundle in force changed."]);
+    assert_eq!(
+        changed(&shown, &after, "sha256:cd"),
+        ["How long it would live changed.", "Who must agree changed.", "The policy bundle in force changed."]
+    );
     assert_eq!(changed("nonsense", &before, "sha256:ab").len(), 1);
 }
 
@@ -212,6 +238,8 @@ fn a_passkey_signs_a_yes_and_never_a_no() {
     let mut strict = request();
     strict.terms.step_up = "passkey".to_owned();
     let page = filled(strict);
-    assert!(page.contains("data-passkey=\"/r/req_01kaf4cy0h0000000000000000/challenge\"") && page.contains("<noscript>"));
+    assert!(
+        page.contains("data-passkey=\"/r/req_01kaf4cy0h0000000000000000/challenge\"") && page.contains("<noscript>")
+    );
     assert!(page.contains("value=\"deny\" formnovalidate data-passkey=\"no\""));
 }

@@ -60,7 +60,8 @@ pub(super) async fn read(State(state): State<Arc<HttpState>>, visit: Visit) -> R
     let sessions = state.broker.list_sessions(&visit.caller, SessionsAsk::default()).await?.items;
     let all = state.broker.list_delegations(&visit.caller).await?.items;
     let mine = |one: &DelegationView| one.giver == me.name || one.receiver == me.name;
-    let delegations = all.into_iter().filter(|one| mine(one) && matches!(one.state.as_str(), "given" | "held")).collect();
+    let delegations =
+        all.into_iter().filter(|one| mine(one) && matches!(one.state.as_str(), "given" | "held")).collect();
     let page = visit.page(&state, Place::Settings, "Settings").await?;
     Ok(show(&SettingsPage { page, me, sessions, delegations }))
 }

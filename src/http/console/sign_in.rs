@@ -20,8 +20,8 @@ use crate::sys::ExposeSecret as _;
 use super::dress::Nonce;
 use super::next::{Next, sign_in_url};
 use super::page::show_as;
-use super::session::{Posted, SESSION_COOKIE, SignedIn, cookie, find, set_cookie};
 use super::see_other;
+use super::session::{Posted, SESSION_COOKIE, SignedIn, cookie, find, set_cookie};
 
 /// The cookie of somebody who is at the identity provider.
 const FLOW_COOKIE: &str = "__Host-hallpass-flow";
@@ -184,12 +184,22 @@ fn failed(state: &HttpState, nonce: &Nonce, error: SignInError, next: &Next) -> 
     Ok(told(state, nonce, status, title, message, Some(next)))
 }
 
-fn told(state: &HttpState, nonce: &Nonce, status: StatusCode, title: &str, message: &str, next: Option<&Next>) -> Response {
+fn told(
+    state: &HttpState,
+    nonce: &Nonce,
+    status: StatusCode,
+    title: &str,
+    message: &str,
+    next: Option<&Next>,
+) -> Response {
     if !state.broker.has_sign_in() {
         return unconfigured(state, nonce);
     }
     let sign_in = next.map(|next| sign_in_url(state, next)).unwrap_or_default();
-    show_as(status, &SignInPage { nonce: &nonce.0, title, message, sign_in: &sign_in, unconfigured: false, callback: "" })
+    show_as(
+        status,
+        &SignInPage { nonce: &nonce.0, title, message, sign_in: &sign_in, unconfigured: false, callback: "" },
+    )
 }
 
 fn unconfigured(state: &HttpState, nonce: &Nonce) -> Response {

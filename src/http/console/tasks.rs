@@ -192,7 +192,11 @@ pub(super) async fn read(
         Some(closure) => closure.leases.clone(),
         None => {
             let page = PageAsk { limit: Some(EVENTS_SHOWN), cursor: None };
-            state.broker.list_leases(&caller, LeasesAsk { task: Some(id.clone()), page, ..LeasesAsk::default() }).await?.items
+            state
+                .broker
+                .list_leases(&caller, LeasesAsk { task: Some(id.clone()), page, ..LeasesAsk::default() })
+                .await?
+                .items
         }
     };
     let events = if visit.rights.audit {
@@ -230,7 +234,8 @@ fn shown(value: &Value) -> Shown {
     match value {
         Value::String(text) => reveal(text),
         Value::Array(items) => {
-            let texts: Vec<String> = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
+            let texts: Vec<String> =
+                items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect();
             reveal(&texts.join(", "))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => reveal(&value.to_string()),

@@ -148,7 +148,11 @@ mod tests {
             shown,
             "read<span class=\"esc\">\\u{202e}</span>txt.exe<span class=\"esc\">\\u{200b}</span><span class=\"esc\">\\u{7}</span>"
         );
-        assert_eq!(reveal("Grüße, 東京 👋\nline").to_string(), "Grüße, 東京 👋\nline", "what people write stays readable");
+        assert_eq!(
+            reveal("Grüße, 東京 👋\nline").to_string(),
+            "Grüße, 東京 👋\nline",
+            "what people write stays readable"
+        );
     }
 
     #[test]
@@ -200,8 +204,17 @@ mod tests {
 
     #[test]
     fn lives_and_counts_read_like_words() {
-        assert_eq!([life(600), life(1), life(5400), life(3661)], ["10 minutes", "1 second", "1 hour 30 minutes", "1 hour 1 minute 1 second"]);
-        assert_eq!((count(1, "lease", "leases"), count(0, "lease", "leases")), ("1 lease".to_owned(), "0 leases".to_owned()));
-        assert_eq!((words("session_policy"), words("DateLessThan")), ("session policy".to_owned(), "Date less than".to_owned()));
+        assert_eq!(
+            [life(600), life(1), life(5400), life(3661)],
+            ["10 minutes", "1 second", "1 hour 30 minutes", "1 hour 1 minute 1 second"]
+        );
+        assert_eq!(
+            (count(1, "lease", "leases"), count(0, "lease", "leases")),
+            ("1 lease".to_owned(), "0 leases".to_owned())
+        );
+        assert_eq!(
+            (words("session_policy"), words("DateLessThan")),
+            ("session policy".to_owned(), "Date less than".to_owned())
+        );
     }
 }

@@ -37,7 +37,12 @@ impl FromRequestParts<Arc<HttpState>> for Visit {
 
 impl Visit {
     /// What the page has in common with every other.
-    pub(super) async fn page(&self, state: &HttpState, place: Place, title: impl Into<String>) -> Result<Page, Refusal> {
+    pub(super) async fn page(
+        &self,
+        state: &HttpState,
+        place: Place,
+        title: impl Into<String>,
+    ) -> Result<Page, Refusal> {
         let pending = if self.rights.review { state.broker.waiting(&self.caller, None).await?.all } else { 0 };
         Ok(Page {
             title: title.into(),
