@@ -5,7 +5,8 @@ use super::evaluate::Asking;
 use super::seals::Seal;
 use super::{Broker, BrokerError};
 use crate::domain::{
-    Agent, Approval, ApprovalTerms, Digest, Narrowing, Operator, Person, PlanDigest, Task, Unpermitted, Verdict, Voter,
+    AccessRequest, Agent, Approval, ApprovalTerms, Digest, Narrowing, Operator, Person, PlanDigest, Task, Unpermitted,
+    Verdict, Voter,
 };
 use crate::policy::Bundle;
 use crate::store::KnownPerson;
@@ -154,12 +155,31 @@ impl Broker {
             if groups.len() < approval.groups.len() {
                 count.dropped.push(Unpermitted::ApproverNotInGroup);
             }
+            if groups.is_empty() {
+                continue;
+            }
             // One place is filled once: by whoever is there, or by whoever stands in.
             let person = approval.in_place_of.as_ref().unwrap_or(&approval.person).clone();
             let break_glass = approval.verdict == Verdict::BreakGlass;
-            count.voters.push(Voter { person, groups, break_glass });
             count.narrowings.extend(approval.narrow.clone());
+            let same = |voter: &&mut Voter| voter.person == person && voter.break_glass == break_glass;
+            match count.voters.iter_mut().find(same) {
+                Some(voter) => voter.groups.extend(groups),
+                None => count.voters.push(Voter { person, groups, break_glass }),
+            }
         }
         Ok(count)
+    }
+
+    /// What verdicts on a request come to as things stand, for people to see; nothing where it cannot even be asked for now.
+    pub(super) async fn count_shown(
+        &self,
+        asking: &Asking<'_>,
+        request: &AccessRequest,
+        (plan, digest): (Digest, Digest),
+    ) -> Result<Count, BrokerError> {
+        let approvals = self.store.list_approvals(request.id).await?;
+        let terms = request.terms().cloned().unwrap_or_default();
+        self.count(&Counting::of(asking, &terms, digest, plan), &approvals).await
     }
 }

@@ -7,67 +7,19 @@ use super::idempotency::Once;
 use super::insights::count_verdict;
 use super::membership::known_among;
 use super::open_task::MAX_TRIES;
-use super::places::{Matter, place_of_breaker, settled_already};
+use super::places::{Matter, place_of_breaker};
+use super::said::Said;
 use super::{Broker, BrokerError, OperatorCaller};
-use crate::api::{AssertionAsk, VerdictAnswer, VerdictAsk};
+use crate::api::{VerdictAnswer, VerdictAsk};
 use crate::domain::{
-    AccessRequest, Actor, Agent, Approval, Digest, EventKind, Message, MintPlan, Narrowing, NarrowingRefusal,
-    RequestState, Scope, StepUp, Task, Timestamp, Ttl, Verdict,
+    AccessRequest, Actor, Agent, Approval, Digest, EventKind, MintPlan, Narrowing, RequestState, StepUp, Task,
+    Timestamp, Verdict,
 };
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::{Control, Store, StoreError, Tx};
 
 /// How old a sign-in may be where policy wants a fresh one, in milliseconds.
 pub(super) const MAX_SIGN_IN_AGE_MILLIS: i64 = 600_000;
-
-/// What a person said, read once.
-struct Said {
-    verdict: Verdict,
-    shown: Digest,
-    reason: Option<String>,
-    ttl: Option<Ttl>,
-    drop_scopes: Vec<Scope>,
-    narrows: bool,
-    assertion: Option<AssertionAsk>,
-}
-
-impl Said {
-    fn read(ask: VerdictAsk) -> Result<Self, BrokerError> {
-        let invalid = |why: &str| BrokerError::Invalid(why.to_owned());
-        let verdict: Verdict =
-            ask.verdict.parse().map_err(|_| invalid("`verdict` is `approve`, `deny` or `break_glass`"))?;
-        let shown = ask
-            .request_digest
-            .parse()
-            .map_err(|_| invalid("`request_digest` is the digest the request was shown with"))?;
-        let reason = ask.reason.as_deref().map(str::parse::<Message>).transpose()?;
-        if ask.narrow.is_some() && verdict != Verdict::Approve {
-            return Err(invalid("`narrow` goes with `approve` only"));
-        }
-        let narrows = ask.narrow.is_some();
-        let narrow = ask.narrow.unwrap_or_default();
-        let ttl = narrow.ttl_seconds.map(|secs| {
-            Ttl::from_secs(i64::from(secs))
-                .map_err(|error| BrokerError::Invalid(format!("`narrow.ttl_seconds`: {error}")))
-        });
-        let foreign = |scope: &String| BrokerError::from(NarrowingRefusal::Foreign(scope.chars().take(200).collect()));
-        let drop_scopes = narrow.drop_scopes.iter().map(|scope| scope.parse().map_err(|_| foreign(scope)));
-        Ok(Self {
-            verdict,
-            shown,
-            reason: reason.map(|text| text.as_str().to_owned()),
-            ttl: ttl.transpose()?,
-            drop_scopes: drop_scopes.collect::<Result<_, _>>()?,
-            narrows,
-            assertion: ask.assertion,
-        })
-    }
-
-    fn narrowing(&self, request: &AccessRequest) -> Result<Option<Narrowing>, NarrowingRefusal> {
-        let narrowing = || Narrowing::new(self.ttl, self.drop_scopes.clone(), &request.scopes, request.ttl);
-        self.narrows.then(narrowing).transpose()
-    }
-}
 
 /// What a verdict is given on.
 pub(super) struct Table<'a> {
@@ -335,7 +287,7 @@ impl Broker {
             // Whoever comes second is told what it came to.
             Err(StoreError::Conflict { .. }) => {
                 let (after, _) = self.request_and_task(&request.id.to_string()).await?;
-                Err(settled_already(&after))
+                Err(BrokerError::settled(after.state.as_str()))
             }
             Err(error) => Err(error.into()),
         }
@@ -367,7 +319,7 @@ fn put_denied(
     record: &mut Record<'_>,
 ) -> Result<(), BrokerError> {
     let denied = request.clone().deny("by_approver", approval.at);
-    let denied = denied.map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
+    let denied = denied.map_err(|refusal| BrokerError::settled(refusal.state))?;
     tx.update_request(request, &denied);
     record.note(EventKind::AccessDenied, about_request(request), [("reason", "by_approver".into())]);
     Ok(())

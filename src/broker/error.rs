@@ -182,6 +182,14 @@ impl From<NarrowingRefusal> for BrokerError {
 }
 
 impl BrokerError {
+    /// Why a request that waits no more takes no verdict, by the word of its state.
+    pub(super) const fn settled(state: &'static str) -> Self {
+        match state.as_bytes() {
+            b"lapsed" => Self::ApprovalExpired,
+            _ => Self::AlreadyDecided(state),
+        }
+    }
+
     /// The word under which a verdict that was not taken for this goes on record; `None` where the reason is no business of the
     /// audit's.
     pub(super) const fn verdict_refusal(&self) -> Option<&'static str> {

@@ -7,7 +7,7 @@ use super::evaluate::{Asking, current_digest, is_no_more};
 use super::facts::{Record, about_request};
 use super::mint::note_granted;
 use super::open_task::{denial_word, note_decision};
-use super::reviews::raise_alarm;
+use super::reviews::{put_review, raise_alarm};
 use super::{Broker, BrokerError};
 use crate::domain::{
     AccessRequest, Actor, Agent, ApprovalTerms, Decision, EventKind, Grant, GrantRecord, GrantState, MintPlan,
@@ -57,7 +57,7 @@ impl Broker {
             Outcome::Deny(_) => {
                 let reason = denial_word(&decision.outcome);
                 let denied =
-                    request.clone().deny(reason, now).map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
+                    request.clone().deny(reason, now).map_err(|refusal| BrokerError::settled(refusal.state))?;
                 tx.update_request(request, &denied);
                 record.note(EventKind::AccessDenied, about_request(request), [("reason", reason.into())]);
             }
@@ -137,15 +137,13 @@ impl Broker {
         let mint_until = terms.window.map(|_| terms.lapses_at(request.asked_at, task.ends_at));
         grant.approved = Some(self.approved(&grant, terms.uses, mint_until, request, task)?);
         let grant = Grant::new(grant).map_err(|_| BrokerError::ApprovalExpired)?;
-        let granted = request
-            .clone()
-            .grant(grant.id, decision.id, now)
-            .map_err(|refusal| BrokerError::AlreadyDecided(refusal.state))?;
+        let granted =
+            request.clone().grant(grant.id, decision.id, now).map_err(|refusal| BrokerError::settled(refusal.state))?;
         tx.update_request(request, &granted);
         tx.insert_grant(&grant);
         note_granted(&grant, decision.id, record);
         if let Some(breaker) = &allowed.broken_by {
-            self.put_review(request, breaker, tx, record);
+            put_review(request, breaker, tx, record);
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Broker {
 
 /// What makes requests alike: who asks, and for what.
 fn like(request: &AccessRequest) -> (&AgentId, String) {
-    (&request.agent, request.scopes.iter().map(|scope| format!("{scope} ")).collect())
+    (&request.agent, request.scopes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
 }
 
 fn card(bundle: &Bundle, request: &AccessRequest, rule: &ApprovalRule) -> InboxCard {

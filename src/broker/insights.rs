@@ -152,8 +152,6 @@ fn runs(decided: &[Decided]) -> Vec<Run> {
         let run = runs.entry((&one.agent, one.scopes.iter().map(Scope::entry).collect())).or_default();
         match one.verdict {
             Verdict::Deny => *run = None,
-            // What was let pass in an emergency is no precedent.
-            Verdict::BreakGlass => {}
             Verdict::Approve if one.state == "granted" => {
                 let run = run.get_or_insert_with(|| Run {
                     agent: one.agent.clone(),
@@ -169,7 +167,8 @@ fn runs(decided: &[Decided]) -> Vec<Run> {
                 run.ttl = run.ttl.max(one.ttl);
                 run.task = one.task;
             }
-            Verdict::Approve => {}
+            // What came to nothing is no precedent, nor is what was let pass in an emergency.
+            Verdict::Approve | Verdict::BreakGlass => {}
         }
     }
     let mut runs: Vec<Run> = runs.into_values().flatten().filter(|run| run.granted.len() >= ENOUGH).collect();

@@ -45,6 +45,7 @@ mod restore;
 mod reviews;
 mod revocation_lists;
 mod revoke;
+mod said;
 mod sealed;
 mod seals;
 mod sentence;

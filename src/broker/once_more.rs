@@ -127,7 +127,7 @@ impl Broker {
         idempotency_key: Option<String>,
     ) -> Result<VerdictAnswer, BrokerError> {
         let once = Once::of_operator(caller, &format!("POST /v1/requests/{request}/verdict"), &ask, idempotency_key)?;
-        let act = self.decide_request(caller, request, ask, &once);
+        let act = Box::pin(self.decide_request(caller, request, ask, &once));
         self.done_once(&once, act, self.verdict_answer(request)).await
     }
 

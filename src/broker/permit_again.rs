@@ -5,7 +5,7 @@ use super::count::{Count, Counting};
 use super::evaluate::{Asking, current_digest, is_no_more};
 use super::{Broker, BrokerError};
 use crate::domain::{
-    AccessRequest, Agent, ApprovalTerms, Decision, Digest, Grant, Narrowing, Outcome, RequestState, Task, Timestamp,
+    AccessRequest, Agent, ApprovalTerms, Decision, Grant, Narrowing, Outcome, RequestState, Task, Timestamp,
     Unpermitted, Verdict,
 };
 use crate::policy::Bundle;
@@ -126,7 +126,13 @@ impl Broker {
         let decision = self.reevaluate(&asking, &grant.scopes, grant.ttl)?;
         let permitted = matches!(decision.outcome, Outcome::Permit(_)) && !count.voters.is_empty();
         if !permitted {
-            return Ok(Err(count.why_not()));
+            // Under the same policy a plan differs because the backend is set up otherwise, or because the request was changed.
+            return Ok(Err(match count.why_not() {
+                Unpermitted::PlanChanged if !self.fits_its_seal(grant, request, asking.task)? => {
+                    Unpermitted::RequestChanged
+                }
+                why => why,
+            }));
         }
         // After the reasons that name what has changed: whatever else differs was changed behind our back.
         if !self.fits_its_seal(grant, request, asking.task)? || !is_within_what_is_left(grant, request, &count) {
@@ -168,18 +174,6 @@ impl Broker {
         let asking = Asking { voters: &count.voters, ..asking };
         let decision = self.reevaluate(&asking, &grant.scopes, grant.ttl)?;
         Ok((!matches!(decision.outcome, Outcome::Permit(_))).then(|| count.why_not()))
-    }
-
-    /// What verdicts on a request come to as things stand, for people to see; nothing where it cannot even be asked for now.
-    pub(super) async fn count_shown(
-        &self,
-        asking: &Asking<'_>,
-        request: &AccessRequest,
-        (plan, digest): (Digest, Digest),
-    ) -> Result<Count, BrokerError> {
-        let approvals = self.store.list_approvals(request.id).await?;
-        let terms = request.terms().cloned().unwrap_or_default();
-        self.count(&Counting::of(asking, &terms, digest, plan), &approvals).await
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::count::is_own_request;
 use super::{Broker, BrokerError, OperatorCaller};
-use crate::domain::{AccessRequest, Agent, ApprovalTerms, Operator, Person, RequestState, Task, Voter};
+use crate::domain::{AccessRequest, Agent, ApprovalTerms, Operator, Person, Task, Voter};
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::KnownPerson;
 
@@ -50,22 +50,19 @@ fn operator(known: &KnownPerson) -> Operator {
     }
 }
 
-/// Why a request that waits no more takes no verdict.
-pub(super) fn settled_already(request: &AccessRequest) -> BrokerError {
-    match &request.state {
-        RequestState::Lapsed => BrokerError::ApprovalExpired,
-        state => BrokerError::AlreadyDecided(state.as_str()),
-    }
-}
-
 /// Why somebody may not decide, in one word.
 pub(super) fn in_one_word(refused: &BrokerError) -> String {
-    match refused {
-        BrokerError::OwnRequest => "own_request".to_owned(),
-        BrokerError::NotInGroup { groups, .. } => format!("not_in_group:{}", groups.join(",")),
-        BrokerError::Forbidden(_) => "not_permitted".to_owned(),
-        _ => "already_decided".to_owned(),
+    if let BrokerError::NotInGroup { groups, .. } = refused {
+        return format!("not_in_group:{}", groups.join(","));
     }
+    let word = if matches!(refused, BrokerError::OwnRequest) {
+        "own_request"
+    } else if matches!(refused, BrokerError::Forbidden(_)) {
+        "not_permitted"
+    } else {
+        "already_decided"
+    };
+    word.to_owned()
 }
 
 fn not_in_group(rule: &crate::domain::ApprovalRule) -> BrokerError {
@@ -87,7 +84,7 @@ fn check_person(operator: &Operator, matter: Matter<'_>, terms: &ApprovalTerms) 
 /// people in the rule's groups.
 fn check_voter(operator: &Operator, in_groups: &[String], matter: Matter<'_>) -> Result<(), BrokerError> {
     let (Some((rule, _)), Some(terms)) = (matter.request.pending(), matter.request.terms()) else {
-        return Err(settled_already(matter.request));
+        return Err(BrokerError::settled(matter.request.state.as_str()));
     };
     check_person(operator, matter, terms)?;
     if rule.groups().iter().any(|group| in_groups.iter().any(|own| own == group)) {
@@ -125,7 +122,7 @@ pub(super) fn place_of_breaker(
     own: Vec<String>,
     matter: Matter<'_>,
 ) -> Result<Place, BrokerError> {
-    let Some(terms) = matter.request.terms() else { return Err(settled_already(matter.request)) };
+    let Some(terms) = matter.request.terms() else { return Err(BrokerError::settled(matter.request.state.as_str())) };
     check_person(operator, matter, &ApprovalTerms::default())?;
     let Some(glass) = &terms.break_glass else {
         return Err(BrokerError::Forbidden("break glass here: no policy lets anybody let this pass alone".to_owned()));

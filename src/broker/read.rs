@@ -32,9 +32,12 @@ impl PageAsk {
     }
 }
 
+/// Of one request: its state, how many agreed, and how much was asked and answered.
+type Told<'a> = (&'a str, Option<u32>, usize);
+
 /// What those who wait for a task wait for: its state; of each request the state, how many agreed, and how much was asked and
 /// answered.
-fn how_far(answer: &TaskAnswer) -> (&str, Vec<(&str, Option<u32>, usize)>) {
+fn how_far(answer: &TaskAnswer) -> (&str, Vec<Told<'_>>) {
     let told = |request: &RequestSummary| {
         request.questions.len() + request.questions.iter().filter(|asked| asked.answered_at.is_some()).count()
     };

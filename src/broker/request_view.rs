@@ -145,9 +145,10 @@ impl Broker {
         let confirmation_key = request.confirmation_key.as_deref();
         let asking = Asking { bundle, agent, task, now: self.clock.now(), voters: &[], confirmation_key };
         let Ok((plan, digest)) = current_digest(self, &asking, request, &rows.questions) else { return Ok(then) };
-        let given = match rows.verdicts.is_empty() {
-            true => 0,
-            false => self.count_shown(&asking, request, (plan.digest, digest)).await?.voters.len(),
+        let given = if rows.verdicts.is_empty() {
+            0
+        } else {
+            self.count_shown(&asking, request, (plan.digest, digest)).await?.voters.len()
         };
         Ok((plan.effect, digest, u32::try_from(given).unwrap_or(u32::MAX)))
     }

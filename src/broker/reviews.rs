@@ -38,27 +38,6 @@ fn about(review: &Review) -> Subjects {
 }
 
 impl Broker {
-    /// One person lets a request pass alone: somebody else must review it within a day. Put into the commit of the grant.
-    pub(super) fn put_review(&self, request: &AccessRequest, breaker: &Person, tx: &mut Tx, record: &mut Record<'_>) {
-        let Some((rule, _)) = request.pending() else { return };
-        let now = record.now();
-        let review = Review {
-            request: request.id,
-            task: request.task,
-            agent: request.agent.clone(),
-            rule: rule.clone(),
-            breaker: breaker.clone(),
-            broken_at: now,
-            due_at: now.plus_millis(Review::WITHIN_MILLIS),
-            found: None,
-            overdue_at: None,
-        };
-        record.note(EventKind::GlassBroken, about(&review), [("person", breaker.as_str().into())]);
-        let due = [("by", review.due_at.to_string().into()), ("rule", review.rule.to_string().into())];
-        record.note(EventKind::ReviewDue, about(&review), due);
-        tx.insert_review(&review);
-    }
-
     /// Reviews: those that are due, or all.
     ///
     /// # Errors
@@ -221,6 +200,27 @@ impl Broker {
     }
 }
 
+/// One person lets a request pass alone: somebody else must review it within a day. Put into the commit of the grant.
+pub(super) fn put_review(request: &AccessRequest, breaker: &Person, tx: &mut Tx, record: &mut Record<'_>) {
+    let Some((rule, _)) = request.pending() else { return };
+    let now = record.now();
+    let review = Review {
+        request: request.id,
+        task: request.task,
+        agent: request.agent.clone(),
+        rule: rule.clone(),
+        breaker: breaker.clone(),
+        broken_at: now,
+        due_at: now.plus_millis(Review::WITHIN_MILLIS),
+        found: None,
+        overdue_at: None,
+    };
+    record.note(EventKind::GlassBroken, about(&review), [("person", breaker.as_str().into())]);
+    let due = [("by", review.due_at.to_string().into()), ("rule", review.rule.to_string().into())];
+    record.note(EventKind::ReviewDue, about(&review), due);
+    tx.insert_review(&review);
+}
+
 /// Tell whoever looks at logs and metrics that one person let a request pass alone.
 pub(super) fn raise_alarm(request: &AccessRequest, breaker: &Person) {
     metrics::counter!("hallpass_glass_broken_total").increment(1);
@@ -237,9 +237,9 @@ fn is_overdue(review: &Review, now: Timestamp) -> bool {
 }
 
 fn in_one_word(refused: &BrokerError) -> String {
-    match refused {
-        BrokerError::AlreadyDone(_) => "already_done".to_owned(),
-        BrokerError::Forbidden(_) => "not_permitted".to_owned(),
-        refused => super::places::in_one_word(refused),
+    if matches!(refused, BrokerError::AlreadyDone(_)) {
+        "already_done".to_owned()
+    } else {
+        super::places::in_one_word(refused)
     }
 }

@@ -145,9 +145,10 @@ impl Broker {
     pub(super) async fn answer_stored(&self, task: &Task) -> Result<TaskAnswer, BrokerError> {
         let requests = self.store.list_requests_of_task(task.id).await?;
         let decisions = self.store.list_decisions_of_task(task.id).await?;
-        let questions = match requests.iter().any(|request| request.pending().is_some()) {
-            true => self.store.list_questions_of_task(task.id).await?,
-            false => Vec::new(),
+        let questions = if requests.iter().any(|request| request.pending().is_some()) {
+            self.store.list_questions_of_task(task.id).await?
+        } else {
+            Vec::new()
         };
         let mut summaries = Vec::with_capacity(requests.len());
         for request in &requests {

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::failure::Outcome;
 use super::output::{self, Row, say};
 use super::session::Session;
-use crate::api::{RequestView, ReviewAsk, ReviewItem, VerdictAsk};
+use crate::api::{Narrow, RequestView, ReviewAsk, ReviewItem, VerdictAsk};
 
 /// `hallpass inbox …`.
 #[derive(Debug, Subcommand)]
@@ -34,6 +34,12 @@ pub(crate) enum InboxCommand {
         /// The digest `inbox show` printed; a request that changed since is refused
         #[arg(long, value_name = "DIGEST")]
         digest: Option<String>,
+        /// Allow a shorter life than was asked for, e.g. 5m
+        #[arg(long, value_name = "TIME", value_parser = super::text::parse_duration)]
+        ttl: Option<i64>,
+        /// Leave a scope of the request out; may be given several times
+        #[arg(long, value_name = "SCOPE")]
+        drop: Vec<String>,
     },
     /// Deny a request
     Deny {
@@ -140,19 +146,21 @@ pub(crate) async fn run(command: InboxCommand, session: &Session) -> Outcome {
             output::one(&view, &view.id, session.output, &describe(&view))?;
             Ok(0)
         }
-        InboxCommand::Approve { request, reason, digest } => {
+        InboxCommand::Approve { request, reason, digest, ttl, drop } => {
             let digest = match digest {
                 Some(digest) => digest,
                 None => shown(&client.read_request(&request).await?),
             };
-            decide(session, &request, "approve", digest, reason).await
+            let ttl = ttl.map(|secs| u32::try_from(secs).unwrap_or(u32::MAX));
+            let narrow = (ttl.is_some() || !drop.is_empty()).then_some(Narrow { ttl_seconds: ttl, drop_scopes: drop });
+            decide(session, &request, "approve", digest, reason, narrow).await
         }
         InboxCommand::BreakGlass { request, reason, digest } => {
             let digest = match digest {
                 Some(digest) => digest,
                 None => shown(&client.read_request(&request).await?),
             };
-            decide(session, &request, "break_glass", digest, Some(reason)).await
+            decide(session, &request, "break_glass", digest, Some(reason), None).await
         }
         InboxCommand::Reviews { all } => {
             output::list(&client.list_reviews((!all).then_some("due")).await?.items, session.output)?;
@@ -166,7 +174,7 @@ pub(crate) async fn run(command: InboxCommand, session: &Session) -> Outcome {
         }
         InboxCommand::Deny { request, reason } => {
             let digest = client.read_request(&request).await?.request_digest;
-            decide(session, &request, "deny", digest, reason).await
+            decide(session, &request, "deny", digest, reason, None).await
         }
         InboxCommand::Ask { request, text } => {
             let question = client.ask_question(&request, &text).await?;
@@ -191,12 +199,31 @@ async fn decide(
     verdict: &str,
     request_digest: String,
     reason: Option<String>,
+    narrow: Option<Narrow>,
 ) -> Outcome {
-    let ask = VerdictAsk { verdict: verdict.to_owned(), request_digest, narrow: None, reason, assertion: None };
+    let ask = VerdictAsk { verdict: verdict.to_owned(), request_digest, narrow, reason, assertion: None };
     let answer = session.client()?.decide_request(request, &ask).await?;
     let lines = [("request", answer.id.clone()), ("state", answer.state.clone()), ("", answer.message.clone())];
     output::one(&answer, &answer.id, session.output, &lines)?;
     Ok(0)
+}
+
+/// What policy wants of a yes beyond the person.
+fn takes(view: &RequestView) -> Vec<String> {
+    let terms = &view.terms;
+    let mut lines = Vec::new();
+    match terms.step_up.as_str() {
+        "sign_in" => lines.push("a sign-in of the last 10 minutes (`hallpass login`)".to_owned()),
+        "passkey" => lines.push("a passkey, in the console".to_owned()),
+        _ => {}
+    }
+    if terms.reason_required {
+        lines.push("a reason (`--reason`)".to_owned());
+    }
+    if terms.uses > 1 {
+        lines.push(format!("care: it is good for {} credentials", terms.uses));
+    }
+    lines
 }
 
 /// In the order a person should read it: our sentence first, the agent's own words last and marked as such.
@@ -204,7 +231,8 @@ fn describe(view: &RequestView) -> Vec<(&'static str, String)> {
     let mut lines = vec![("request", format!("{} ({})", view.id, view.state)), ("", view.sentence.clone())];
     lines.extend(view.reasons.iter().map(|reason| ("you are asked", reason.clone())));
     if let Some(rule) = &view.rule {
-        lines.push(("rule", format!("{rule}, {} so far", view.verdicts.len())));
+        lines.push(("rule", format!("{rule}, {} so far", view.given)));
+        lines.extend(takes(view).into_iter().map(|text| ("a yes takes", text)));
     }
     lines.push(("who", format!("{} (owner {}), verified as {}", view.agent, view.owner, view.verified_identity)));
     lines.push(("scopes", view.scopes.join(", ")));

@@ -41,6 +41,8 @@ chores! {
     EndSuspended, "end_suspended", broker => broker.sweep_suspended().await;
     /// Ends what a new policy bundle does not permit.
     RecheckPolicy, "recheck_policy", broker => broker.sweep_policy().await;
+    /// Ends what lived on the yes of people who have left their groups.
+    RecheckPeople, "recheck_people", broker => broker.sweep_people().await;
     /// Publishes what has ended before its time, for verifiers that ask us for no single credential.
     PublishLists, "publish_lists", broker => broker.publish_revocation_lists().await;
     /// Looks at the control row, which another process may have changed.
@@ -71,6 +73,7 @@ pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
         Arc::new(EndTasks(broker.clone())),
         Arc::new(Lapse(broker.clone())),
         Arc::new(RecheckPolicy(broker.clone())),
+        Arc::new(RecheckPeople(broker.clone())),
         Arc::new(EndSuspended(broker.clone())),
         Arc::new(PublishLists(broker.clone())),
     ]

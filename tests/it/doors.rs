@@ -7,6 +7,7 @@ use hallpass::identity::PresentedToken;
 use hallpass::sys::ExposeSecret as _;
 use serde_json::{Value, json};
 
+use crate::support::harness::Options;
 use crate::support::wire::{APPROVER, Who, Wire};
 
 const OPERATOR: Who = Who::Person("jonas", &["hallpass-operators"]);
@@ -46,10 +47,18 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /v1/backends/{name}/status-lists/{list}", [200; 8]),
     ("POST /v1/decisions/simulate", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("GET /v1/decisions/{id}", [401, 200, 404, 404, 404, 200, 200, 401]),
+    ("GET /v1/delegations", [401, 403, 403, 200, 200, 200, 200, 401]),
+    ("POST /v1/delegations", [401, 403, 403, 201, 201, 201, 201, 401]),
+    ("POST /v1/delegations/{id}/end", [401, 403, 403, 404, 200, 200, 404, 401]),
+    ("GET /v1/insights/approvals", [401, 403, 403, 403, 403, 200, 200, 401]),
+    ("GET /v1/insights/suggestions", [401, 403, 403, 403, 403, 200, 200, 401]),
     ("GET /v1/events", [401, 403, 403, 403, 403, 200, 200, 401]),
     ("GET /v1/leases", [401, 200, 200, 403, 403, 200, 200, 401]),
     ("GET /v1/requests", [401, 403, 403, 200, 200, 200, 200, 401]),
     ("GET /v1/requests/{id}", [401, 403, 403, 200, 200, 200, 200, 401]),
+    ("POST /v1/requests/{id}/questions", [401, 403, 403, 403, 201, 403, 403, 401]),
+    ("POST /v1/requests/{id}/review", [401, 403, 403, 403, 200, 403, 403, 401]),
+    ("GET /v1/reviews", [401, 403, 403, 200, 200, 200, 200, 401]),
     ("POST /v1/requests/{id}/verdict", [401, 403, 403, 403, 200, 403, 403, 401]),
     ("POST /v1/revocations", [401, 200, 404, 403, 403, 200, 403, 401]),
     ("GET /v1/scopes", [401, 200, 200, 403, 403, 200, 200, 401]),
@@ -64,6 +73,7 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("POST /v1/tasks/{id}/credentials", [401, 202, 404, 403, 403, 403, 403, 401]),
     ("POST /v1/tasks/{id}/heartbeat", [401, 200, 404, 403, 403, 403, 403, 401]),
     ("POST /v1/tasks/{id}/requests", [401, 201, 404, 403, 403, 403, 403, 401]),
+    ("POST /v1/tasks/{id}/requests/{request}/answers", [401, 200, 404, 403, 403, 403, 403, 401]),
     ("GET /v1/whoami", [401, 200, 200, 200, 200, 200, 200, 401]),
 ];
 
@@ -113,6 +123,11 @@ struct Story {
     decision: String,
     digest: String,
     session: String,
+    /// A question that waits for an answer, and a delegation of the approver's, where the door is about one.
+    asked: String,
+    delegation: String,
+    /// An hour from now.
+    later: String,
 }
 
 /// Somebody who is signed in to the console.
@@ -153,6 +168,9 @@ async fn story(wire: &Wire) -> Story {
         digest: view["request_digest"].as_str().unwrap().to_owned(),
         request,
         session: signed_in(wire).await.sign_in.session.unwrap().to_string(),
+        asked: String::new(),
+        delegation: String::new(),
+        later: wire.broker.now().plus_millis(3_600_000).to_string(),
     }
 }
 
@@ -166,6 +184,12 @@ fn body_for(door: &str, story: &Story) -> Option<Value> {
         "POST /v1/requests/{id}/verdict" => {
             Some(json!({ "verdict": "approve", "request_digest": story.digest, "reason": "REL-482" }))
         }
+        "POST /v1/requests/{id}/questions" => Some(json!({ "text": "Why now?" })),
+        "POST /v1/requests/{id}/review" => Some(json!({ "verdict": "confirmed", "note": "looked at it" })),
+        "POST /v1/tasks/{id}/requests/{request}/answers" => {
+            Some(json!({ "question": story.asked, "text": "The release is due." }))
+        }
+        "POST /v1/delegations" => Some(json!({ "to": "maya", "until": story.later, "reason": "on holiday" })),
         "POST /v1/revocations" => Some(json!({ "target": { "task": story.task }, "reason": "test" })),
         "POST /v1/agents/{id}/resume" | "POST /v1/agents/{id}/suspend" => Some(json!({ "reason": "test" })),
         _ => None,
@@ -178,9 +202,11 @@ fn path_for(path: &str, story: &Story) -> String {
         Some("requests") => &story.request,
         Some("decisions") => &story.decision,
         Some("sessions") => &story.session,
+        Some("delegations") => &story.delegation,
         _ => "release-bot",
     };
     let backend = if path.ends_with("{list}") { "parts" } else { "hosts" };
+    let path = path.replace("{request}", &story.request);
     let path = path.replace("{id}", id).replace("{slug}", "policy-denied").replace("{name}", backend);
     path.replace("{list}", "0123456789abcdef0123")
 }
@@ -208,10 +234,40 @@ async fn knock(wire: &Wire, who: Who, door: &str, story: &Story) -> (u16, String
     (answer.status, answer.text)
 }
 
+/// What only some doors are about: a question that waits for an answer, a delegation, glass that was broken.
+async fn prepare(wire: &Wire, door: &str, story: &mut Story) {
+    let made = async |who: Who, path: &str, body: Value| {
+        let answer = wire.call(who, "POST", path, Some(&body)).await;
+        assert!(answer.status < 300, "{}", answer.text);
+        answer.json()
+    };
+    if door.ends_with("/answers") {
+        let path = format!("/v1/requests/{}/questions", story.request);
+        story.asked = made(APPROVER, &path, json!({ "text": "Why?" })).await["id"].as_str().unwrap().to_owned();
+    }
+    if door.contains("/delegations/") {
+        let body = json!({ "to": "maya", "until": story.later, "reason": "away" });
+        story.delegation = made(APPROVER, "/v1/delegations", body).await["id"].as_str().unwrap().to_owned();
+    }
+    if door.ends_with("/review") {
+        let path = format!("/v1/requests/{}/verdict", story.request);
+        let commander = Who::Person("cora", &["incident-commanders"]);
+        let body = json!({ "verdict": "break_glass", "request_digest": story.digest, "reason": "site is down" });
+        made(commander, &path, body).await;
+    }
+}
+
 /// A world with a story, and the agent suspended where the door would resume it, or its task over where the door tells its end.
 async fn world(door: &str) -> (Wire, Story) {
-    let wire = Wire::start().await;
-    let story = story(&wire).await;
+    let glass = "@approval(\"1 of release-approvers\")\n@break_glass(\"1 of incident-commanders\")";
+    let wire = if door.ends_with("/review") {
+        let options = Options::default();
+        Wire::with(options.with_change("agents.cedar", "@approval(\"1 of release-approvers\")", glass)).await
+    } else {
+        Wire::start().await
+    };
+    let mut story = story(&wire).await;
+    prepare(&wire, door, &mut story).await;
     if door.ends_with("/resume") {
         let reason = json!({ "reason": "test" });
         let suspended = wire.call(OPERATOR, "POST", "/v1/agents/release-bot/suspend", Some(&reason)).await;

@@ -1,3 +1,5 @@
+//! Each deviation as a table of past requests: what is said, and that nothing is said of what is usual.
+
 use super::*;
 use crate::domain::{
     AccessRequestRecord, Ceiling, DecisionId, Digest, RequestId, RequestState, TaskId, TaskRecord, TaskState,

@@ -78,10 +78,10 @@ async fn a_yes_to_another_digest_than_the_present_one_is_refused() {
     let other = if other == digest { format!("{}1", &digest[..digest.len() - 1]) } else { other };
     house.verdict_on(&waiting.request, &approver, "approve", "nonsense").await.expect(400);
     let problem = house.verdict_on(&waiting.request, &approver, "approve", &other).await.expect(409);
-    assert_eq!(refusal(&problem), ("approval-mismatch", "digest_mismatch"));
+    assert_eq!(refusal(&problem), ("approval-stale", "approval_stale"));
     house.change_bundle(|files| files.get_mut("agents.cedar").unwrap().push_str("// changed\n")).await;
     let problem = house.verdict_on(&waiting.request, &house.approver(), "approve", &digest).await.expect(409);
-    assert_eq!(refusal(&problem), ("approval-mismatch", "digest_mismatch"));
+    assert_eq!(refusal(&problem), ("approval-stale", "approval_stale"));
     // What is shown now can be decided on.
     assert_eq!(house.verdict(&waiting.request, &house.approver(), "approve").await.expect(200)["state"], "granted");
 }
@@ -160,8 +160,8 @@ async fn what_nobody_answers_lapses_with_its_task() {
     let waiting = house.waiting().await;
     house.advance_secs(601);
     // Whether or not a sweep has been there.
-    let problem = house.verdict(&waiting.request, &house.approver(), "approve").await.expect(409);
-    assert_eq!(refusal(&problem), ("already-decided", "already_decided"));
+    let problem = house.verdict(&waiting.request, &house.approver(), "approve").await.expect(410);
+    assert_eq!(refusal(&problem), ("approval-expired", "approval_expired"));
     house.broker.sweep_requests().await.unwrap();
     assert_eq!(house.request_state(&waiting.request).await, "lapsed");
     house.sweep().await;

@@ -160,6 +160,6 @@ async fn task_15_a_task_that_waits_is_never_edited_and_what_it_shows_is_bound_to
         })
         .await;
     let problem = house.verdict_on(&waiting.request, &house.approver(), "approve", &digest).await.expect(409);
-    assert_eq!(problem["code"], "approval-mismatch");
+    assert_eq!(problem["code"], "approval-stale");
     assert_eq!(house.request_state(&waiting.request).await, "pending");
 }

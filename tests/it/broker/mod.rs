@@ -1,6 +1,7 @@
 //! The broker's promises, each tried over the router with real parts: what is asked, who decides, what is minted, how it ends.
 
 mod approval;
+mod approvals;
 mod closures;
 mod credentials;
 mod delivery;
@@ -16,6 +17,7 @@ mod kept;
 mod life;
 mod limits;
 mod once;
+mod people;
 mod policy;
 mod reconcile;
 mod replicas;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bundles;
+mod emergencies;
 mod registers;
 mod replays;
 mod shipped;

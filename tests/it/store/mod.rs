@@ -14,5 +14,6 @@ mod hints;
 mod history;
 mod migrations;
 mod over;
+mod people;
 mod server_faults;
 mod sessions;

@@ -266,6 +266,7 @@ impl Harness {
                 self.broker.sweep_requests().await.unwrap(),
                 self.broker.sweep_policy().await.unwrap(),
                 self.broker.sweep_suspended().await.unwrap(),
+                self.broker.sweep_people().await.unwrap(),
             ];
             if done.iter().all(|report| report.done == 0) {
                 return;

@@ -79,6 +79,10 @@ impl Wire {
         Self::over(Harness::with(Options { limits, ..Options::default() }).await)
     }
 
+    pub(crate) async fn with(options: Options) -> Self {
+        Self::over(Harness::with(options).await)
+    }
+
     pub(crate) fn over(harness: Harness) -> Self {
         let state = HttpState {
             broker: harness.broker.clone(),
