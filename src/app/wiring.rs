@@ -73,13 +73,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let hints = store.hints();
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
-    let provider = match config.sign_in.clone() {
-        Some(settings) => {
-            let back = format!("{public_url}{}", crate::http::SIGN_IN_CALLBACK);
-            Some(Provider::new(settings, &config.issuers, &back, &http).context("[sign_in]")?)
-        }
-        None => None,
-    };
+    let provider = provider(config, &http)?;
     let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
     let keyring = Arc::new(KeyRing::new(Vec::new()));
     let deployment = store.lineage().await.context("reading whose database it is")?.deployment;
@@ -131,6 +125,16 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     .await
     .context("starting the broker")?;
     Ok(Built { broker, hints, clock: watch })
+}
+
+/// Where people sign in, if they can; nothing is fetched yet.
+///
+/// # Errors
+/// What of `[sign_in]` cannot be, for people.
+pub fn provider(config: &Config, http: &HttpClient) -> anyhow::Result<Option<Provider>> {
+    let Some(settings) = config.sign_in.clone() else { return Ok(None) };
+    let back = format!("{}{}", config.public_url(), crate::http::SIGN_IN_CALLBACK);
+    Provider::new(settings, &config.issuers, &back, http).map(Some).context("[sign_in]")
 }
 
 /// How often a database's clock is read before anything rests on it.

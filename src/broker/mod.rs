@@ -81,7 +81,7 @@ pub use limits::LimitSettings;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
-pub use sessions::{OpenedFrom, OpenedSession};
+pub use sessions::{OpenedFrom, OpenedSession, SessionsAsk};
 pub use sign_in::{BegunSignIn, FinishedSignIn, SignInAnswer, SignInAsk, SignInError};
 pub use sweep::SweepReport;
 
@@ -259,18 +259,6 @@ impl Broker {
         &self.minters
     }
 
-    /// Whether people can sign in at all.
-    #[must_use]
-    pub fn has_sign_in(&self) -> bool {
-        self.provider.is_some()
-    }
-
-    /// Whether whom to sign in may be suggested to the issuer: in `hallpass dev` only.
-    #[must_use]
-    pub fn passes_login_hints(&self) -> bool {
-        self.dev
-    }
-
     /// The present, as the broker has it.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -358,17 +346,6 @@ pub struct RequestsAsk {
     pub state: Option<String>,
     /// Of this agent.
     pub agent: Option<String>,
-    /// The page.
-    pub page: PageAsk,
-}
-
-/// Which sessions to list.
-#[derive(Debug, Clone, Default)]
-pub struct SessionsAsk {
-    /// Of this person; the caller's own when absent.
-    pub person: Option<String>,
-    /// Of everybody.
-    pub all: bool,
     /// The page.
     pub page: PageAsk,
 }

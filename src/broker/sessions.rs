@@ -3,7 +3,7 @@
 //! each time, so that what people.toml says of a person counts from the moment it says so.
 
 use super::facts::Record;
-use super::{Broker, BrokerError, OperatorCaller, SessionsAsk, SignIn};
+use super::{Broker, BrokerError, OperatorCaller, PageAsk, SignIn};
 use crate::api::{SessionView, SessionsPage};
 use crate::domain::{Actor, EventKind, Operator, Person, Session, SessionId, SessionKind, Subjects, Timestamp};
 use crate::identity::VerifiedIdentity;
@@ -23,6 +23,17 @@ const MAX_SESSIONS: u32 = 20;
 const BATCH: u32 = 1000;
 /// Longest description of a browser, in characters.
 const MAX_AGENT_CHARS: usize = 200;
+
+/// Which sessions to list.
+#[derive(Debug, Clone, Default)]
+pub struct SessionsAsk {
+    /// Of this person; the caller's own when absent.
+    pub person: Option<String>,
+    /// Of everybody.
+    pub all: bool,
+    /// The page.
+    pub page: PageAsk,
+}
 
 /// From where a session is opened.
 #[derive(Debug, Clone)]
@@ -128,9 +139,10 @@ impl Broker {
 
     /// Whose session it is now, if it stands.
     pub(super) fn stands(&self, session: &Session) -> Option<Operator> {
-        // What was ended after a backup was made must not come back with it.
+        // What was ended after a backup was made must not come back with it, so while nobody has said what became of a restored
+        // database nobody is signed in.
         let restored = session.opened_at.as_millis() < self.standing.load().control.tokens_from_millis;
-        if restored || session.is_over(self.clock.now()) {
+        if restored || self.quarantine().is_some() || session.is_over(self.clock.now()) {
             return None;
         }
         let bundle = self.policy.current();
@@ -172,6 +184,7 @@ impl Broker {
         mut tx: Tx,
     ) -> Result<OpenedSession, BrokerError> {
         let provider = self.provider.as_ref().ok_or_else(not_configured)?;
+        self.out_of_quarantine()?;
         if self.policy.current().is_disabled(&behind.operator.person) {
             return Err(self.reject("person_disabled", Some(behind.operator.person.as_str()), &from.address).await);
         }
@@ -232,7 +245,7 @@ impl Broker {
     /// What the store says.
     pub async fn sign_out(&self, caller: &OperatorCaller) -> Result<(), BrokerError> {
         let Some(id) = caller.sign_in.session else { return Ok(()) };
-        match self.store.find_session(id).await? {
+        match self.endings.find_session(id).await? {
             Some(session) => self.end(caller, &session, SessionEnd::SignedOut).await.map(drop),
             None => Ok(()),
         }
@@ -266,7 +279,7 @@ impl Broker {
     pub async fn end_session(&self, caller: &OperatorCaller, session: &str) -> Result<SessionView, BrokerError> {
         let missing = || BrokerError::NotFound("session");
         let id: SessionId = session.parse().map_err(|_| missing())?;
-        let session = self.store.find_session(id).await?.ok_or_else(missing)?;
+        let session = self.endings.find_session(id).await?.ok_or_else(missing)?;
         if session.person != caller.operator.person {
             self.may(caller, OperatorAction::Revoke, None).map_err(|_| missing())?;
         }
@@ -286,7 +299,7 @@ impl Broker {
         let (mut ended, mut after) = (0_u32, None);
         // Through all of them: whoever was registered since has sessions under an older name.
         loop {
-            let rows = self.store.list_sessions(None, after, BATCH).await?;
+            let rows = self.endings.list_sessions(None, after, BATCH).await?;
             for session in &rows {
                 let now = bundle.operator(&session.issuer, &session.subject, session.email.as_deref(), &[]).person;
                 if (session.person == person || now == person) && self.end(caller, session, SessionEnd::Revoked).await?
@@ -305,7 +318,7 @@ impl Broker {
     async fn end(&self, caller: &OperatorCaller, session: &Session, why: SessionEnd) -> Result<bool, BrokerError> {
         let mut record = Record::new(&self.ids, self.clock.now(), Actor::Operator(caller.operator.person.clone()));
         note_ended(session, why, &mut record);
-        let mut tx = self.store.begin("session.end");
+        let mut tx = self.endings.begin("session.end");
         tx.delete_session(session.id);
         match record.commit(tx).await {
             Ok(()) => Ok(true),

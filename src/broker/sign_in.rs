@@ -86,7 +86,7 @@ pub struct BegunSignIn {
 }
 
 /// What a browser brings back.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SignInAnswer<'a> {
     /// The flow's cookie.
     pub flow: Option<&'a str>,
@@ -122,6 +122,18 @@ struct Flow {
 }
 
 impl Broker {
+    /// Whether people can sign in at all.
+    #[must_use]
+    pub fn has_sign_in(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Whether whom to sign in may be suggested to the issuer: in `hallpass dev` only.
+    #[must_use]
+    pub fn passes_login_hints(&self) -> bool {
+        self.dev
+    }
+
     /// Begin: nothing is written but a cookie.
     ///
     /// # Errors
@@ -132,6 +144,7 @@ impl Broker {
         present: Option<&OperatorCaller>,
     ) -> Result<BegunSignIn, SignInError> {
         let provider = self.provider.as_ref().ok_or(SignInError::NotConfigured)?;
+        self.out_of_quarantine()?;
         let now = self.clock.now();
         let renewed = present.filter(|_| ask.step_up).map(|caller| &caller.operator);
         let flow = Flow {

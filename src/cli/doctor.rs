@@ -18,7 +18,7 @@ use crate::minter::{MintOrder, Minters, StatusPlaces};
 use crate::policy::Bundle;
 use crate::store::{Store, StoreSettings};
 use crate::sys::keys::Kek;
-use crate::sys::{Clock, SystemClock, SystemEntropy};
+use crate::sys::{Clock, HttpClient, SystemClock, SystemEntropy};
 
 /// No machine's clock may stand before this: the year in which this was written, as milliseconds.
 const NOT_BEFORE_MILLIS: i64 = 1_767_225_600_000;
@@ -43,6 +43,7 @@ pub(crate) async fn run(told: Option<&Path>) -> Outcome {
     let mut findings = vec![Finding { what: "configuration".to_owned(), found: Ok(path.display().to_string()) }];
     findings.extend([clock(), kek(&config), resource_servers(&config), database(&config).await]);
     findings.extend(issuers(&config).await);
+    findings.push(sign_in(&config).await);
     findings.extend(policy_and_backends(&config).await);
     let mut failed = 0_usize;
     for finding in &findings {
@@ -139,6 +140,21 @@ async fn issuers(config: &Config) -> Vec<Finding> {
             finding(format!("issuer {}", status.name), found, fix)
         })
         .collect()
+}
+
+/// Ask the identity provider what it says of itself.
+async fn sign_in(config: &Config) -> Finding {
+    let fix = "check [sign_in], and that this machine reaches the issuer; docs/sign-in.md says what to register there";
+    let built = HttpClient::new(None).map_err(anyhow::Error::from).and_then(|http| wiring::provider(config, &http));
+    let found = match built {
+        Ok(None) => Ok("nobody: there is no [sign_in], so the console and `hallpass login` are closed".to_owned()),
+        Ok(Some(provider)) => match provider.check(SystemClock.now()).await {
+            Ok(()) => Ok(format!("at {}", provider.issuer())),
+            Err(error) => Err(error.to_string()),
+        },
+        Err(error) => Err(format!("{error:#}")),
+    };
+    finding("sign-in", found, fix)
 }
 
 async fn policy_and_backends(config: &Config) -> Vec<Finding> {

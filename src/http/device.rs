@@ -81,7 +81,7 @@ pub(super) async fn authorize(State(state): State<Arc<HttpState>>, request: Requ
     let address = client_address(&parts, &state.trusted_proxies);
     state.broker.admit_address(address).map_err(Refusal::from)?;
     let [client, name] = read_form(&parts.headers, body, ["client_id", "client_name"]).await?;
-    check_client(client)?;
+    check_client(client.as_deref())?;
     let asked = state.broker.ask_device_sign_in(&name.unwrap_or_default(), &address.to_string()).await?;
     Ok(answer(&asked))
 }
@@ -108,7 +108,7 @@ pub(super) async fn token(State(state): State<Arc<HttpState>>, request: Request)
         let why = format!("The one `grant_type` here is `{GRANT}`.");
         return Err(OAuthError::new(StatusCode::BAD_REQUEST, "unsupported_grant_type", why));
     }
-    check_client(client)?;
+    check_client(client.as_deref())?;
     let invalid = || OAuthError::new(StatusCode::BAD_REQUEST, "invalid_request", "Send one `device_code`.");
     let code = SecretString::from(code.filter(|code| !code.is_empty()).ok_or_else(invalid)?);
     let user_agent = parts.headers.get(header::USER_AGENT).and_then(|text| text.to_str().ok()).unwrap_or_default();
@@ -124,8 +124,8 @@ pub(super) async fn token(State(state): State<Arc<HttpState>>, request: Request)
     }))
 }
 
-fn check_client(client: Option<String>) -> Result<(), OAuthError> {
-    if client.as_deref() == Some(CLIENT) {
+fn check_client(client: Option<&str>) -> Result<(), OAuthError> {
+    if client == Some(CLIENT) {
         return Ok(());
     }
     Err(OAuthError::new(StatusCode::BAD_REQUEST, "invalid_client", format!("The one `client_id` here is `{CLIENT}`.")))

@@ -256,3 +256,27 @@ fn id_token(issuer: &Issuer, granted: &Granted, now: i64) -> anyhow::Result<Secr
         "email": email, "email_verified": true, "groups": groups,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_people_are_those_of_the_shipped_bundle() {
+        let register = include_str!("../../../policies/people.toml");
+        for Sample { name, email, .. } in PEOPLE {
+            assert!(register.contains(&format!("name = \"{name}\"\nemail = \"{email}\"\n")), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_link_of_the_greeting_is_good_once_and_for_ten_minutes() {
+        let now = SystemClock.now().as_secs();
+        let (sign_ins, code) = SignIns::new("http://127.0.0.1:8600/sign-in/callback".to_owned());
+        assert!(code.len() == 9 && code.as_bytes()[4] == b'-', "{code}");
+        assert!(!sign_ins.use_link("AAAA-AAAA", now) && !sign_ins.use_link("", now));
+        assert!(!sign_ins.use_link(&code, now + LINK_SECS + 1), "too late");
+        assert!(sign_ins.use_link(&code.to_ascii_lowercase(), now));
+        assert!(!sign_ins.use_link(&code, now), "used up");
+    }
+}

@@ -33,7 +33,7 @@ const HX_CURRENT_URL: HeaderName = HeaderName::from_static("hx-current-url");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a form of this session must send back in its field `csrf`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(in crate::http) struct Csrf(String);
 
 impl Csrf {
@@ -60,7 +60,7 @@ impl std::fmt::Display for Csrf {
 }
 
 /// A person who is signed in to the console; whoever is not is sent to sign in and comes back.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(in crate::http) struct SignedIn {
     /// Who.
     pub(in crate::http) caller: OperatorCaller,
@@ -98,10 +98,15 @@ impl<E: Into<Refusal>> From<E> for NotSignedIn {
 impl FromRequestParts<Arc<HttpState>> for SignedIn {
     type Rejection = NotSignedIn;
     async fn from_request_parts(parts: &mut Parts, state: &Arc<HttpState>) -> Result<Self, NotSignedIn> {
-        match find(parts, state).await? {
-            Some(signed_in) => Ok(signed_in),
-            None => Err(NotSignedIn::Away(away(parts, state))),
+        if let Some(signed_in) = find(parts, state).await? {
+            return Ok(signed_in);
         }
+        let mut response = away(parts, state);
+        if cookie(&parts.headers, SESSION_COOKIE).is_some() {
+            // What opens nothing any more need not be tried again.
+            response.headers_mut().append(header::SET_COOKIE, set_cookie(SESSION_COOKIE, "", 0));
+        }
+        Err(NotSignedIn::Away(response))
     }
 }
 

@@ -13,8 +13,8 @@ use oauth2::basic::{
 };
 use oauth2::{
     AuthType, AuthUrl, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, StandardRevocableToken,
-    StandardTokenResponse, TokenUrl,
+    ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
+    StandardRevocableToken, StandardTokenResponse, TokenUrl,
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -44,7 +44,6 @@ pub enum ProviderError {
 }
 
 /// What a browser is sent to the provider with.
-#[derive(Debug)]
 pub struct Asked<'a> {
     /// Ties the answer to the browser that asked.
     pub state: &'a str,
@@ -143,6 +142,14 @@ impl Provider {
         &self.issuer
     }
 
+    /// Whether it can be used: ask it what it says of itself.
+    ///
+    /// # Errors
+    /// [`ProviderError::Unavailable`] or [`ProviderError::Misconfigured`].
+    pub async fn check(&self, now: Timestamp) -> Result<(), ProviderError> {
+        self.metadata(now).await.map(drop)
+    }
+
     /// Where to send a browser.
     ///
     /// # Errors
@@ -198,15 +205,14 @@ impl Provider {
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.to_owned()))
             .request_async(&send)
             .await;
-        use oauth2::RequestTokenError as E;
         let answer = asked.map_err(|error| match error {
             // The answer's words are the provider's; only the error code is repeated, in the log.
-            E::ServerResponse(refused) => ProviderError::Refused(refused.error().to_string()),
-            E::Request(error) => ProviderError::Unavailable(error.to_string()),
-            E::Parse(..) => {
+            RequestTokenError::ServerResponse(refused) => ProviderError::Refused(refused.error().to_string()),
+            RequestTokenError::Request(error) => ProviderError::Unavailable(error.to_string()),
+            RequestTokenError::Parse(..) => {
                 ProviderError::Misconfigured("its token endpoint does not answer as RFC 6749 says".to_owned())
             }
-            E::Other(why) => ProviderError::Misconfigured(why),
+            RequestTokenError::Other(why) => ProviderError::Misconfigured(why),
         })?;
         let token = answer.extra_fields().id_token.as_deref().map(SecretString::from);
         token.ok_or_else(|| ProviderError::Refused("there is no ID token in the answer".to_owned()))

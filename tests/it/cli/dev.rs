@@ -59,7 +59,8 @@ fn serve_refuses_what_dev_made_and_doctor_finds_it_well() {
     let with = |arguments: &[&str]| run(hallpass().arg("--config").arg(&config).args(arguments));
     let (code, out, err) = with(&["doctor"]);
     assert_eq!(code, 0, "{out}{err}");
-    for what in ["clock", "key-encryption key", "database", "issuer dev-agents", "policy", "backend sandbox"] {
+    for what in ["clock", "key-encryption key", "database", "issuer dev-agents", "sign-in", "policy", "backend sandbox"]
+    {
         assert!(out.contains(what), "{what}: {out}");
     }
     let (code, _, err) = with(&["serve"]);

@@ -36,8 +36,13 @@ async fn open(f: &Fixture, session: &Session, secret: &str) -> Result<(), StoreE
 #[tokio::test]
 async fn a_session_is_found_by_its_secret_until_it_is_ended() {
     let f = Fixture::new().await;
-    let ann = session(&f, "ann");
-    let bob = Session { email: None, auth_time: None, acr: None, kind: SessionKind::Cli, ..session(&f, "bob") };
+    let (mut one, mut two) = (f.ids.session(), f.ids.session());
+    if two < one {
+        std::mem::swap(&mut one, &mut two);
+    }
+    let ann = Session { id: one, ..session(&f, "ann") };
+    let bob =
+        Session { id: two, email: None, auth_time: None, acr: None, kind: SessionKind::Cli, ..session(&f, "bob") };
     open(&f, &ann, "one").await.unwrap();
     open(&f, &bob, "two").await.unwrap();
     let twice = session(&f, "eve");

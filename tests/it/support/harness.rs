@@ -149,19 +149,17 @@ impl Harness {
         Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, single_use, provider, limits, router }
     }
 
+    /// A broker like this one.
+    async fn build(&self, dir: &Path, store: &str, bundle: &BTreeMap<String, String>) -> Broker {
+        let told = (bundle, self.backends.as_slice());
+        let people = (self.single_use, self.provider.as_deref());
+        build((dir, store), &self.kek, told, self.limits, people, &self.clock, &self.sandbox).await
+    }
+
     /// Stop, and start again on the same files. The backend outlives it, as a backend does.
     pub(crate) async fn restart(&mut self) {
         self.broker.stop().await;
-        self.broker = build(
-            (self.dir.path(), &self.store),
-            &self.kek,
-            (&self.bundle, &self.backends),
-            self.limits,
-            (self.single_use, self.provider.as_deref()),
-            &self.clock,
-            &self.sandbox,
-        )
-        .await;
+        self.broker = self.build(self.dir.path(), &self.store, &self.bundle).await;
         self.router = door(&self.broker);
     }
 
@@ -184,17 +182,7 @@ impl Harness {
         std::fs::copy(self.dir.path().join("jwks.json"), dir.path().join("jwks.json")).unwrap();
         self.restart_after(|folder| super::database::copy(folder, dir.path())).await;
         let store = super::database::url(dir.path());
-        let Self { kek, bundle, backends, clock, sandbox, .. } = self;
-        let broker = build(
-            (dir.path(), &store),
-            kek,
-            (bundle, backends),
-            self.limits,
-            (self.single_use, self.provider.as_deref()),
-            clock,
-            sandbox,
-        )
-        .await;
+        let broker = self.build(dir.path(), &store, &self.bundle).await;
         Self {
             router: door(&broker),
             broker,
@@ -222,16 +210,7 @@ impl Harness {
     pub(crate) async fn replica_with(&self, change: impl FnOnce(&mut BTreeMap<String, String>)) -> Self {
         let mut bundle = self.bundle.clone();
         change(&mut bundle);
-        let broker = build(
-            (self.dir.path(), &self.store),
-            &self.kek,
-            (&bundle, &self.backends),
-            self.limits,
-            (self.single_use, self.provider.as_deref()),
-            &self.clock,
-            &self.sandbox,
-        )
-        .await;
+        let broker = self.build(self.dir.path(), &self.store, &bundle).await;
         Self {
             router: door(&broker),
             broker,
