@@ -22,3 +22,4 @@ for store in sqlite postgres; do
     cargo bench --locked --bench million -- --store "$store"
 done
 cargo bench --locked --bench roles
+cargo bench --locked --bench people

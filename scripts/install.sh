@@ -28,6 +28,8 @@ if [[ $want == check ]]; then
     # Only its programs: the tests start servers of their own.
     has redis-server || missing+=(redis-server)
     has redis-cli || missing+=(redis-tools)
+    has chromium || missing+=(chromium)
+    has chromedriver || missing+=(chromium-driver)
     # Debian keeps the server's programs out of the search path.
     if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then missing+=(postgresql); fi
 fi

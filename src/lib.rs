@@ -12,7 +12,7 @@
 //! 5  app                                    configuration, wiring, lifecycle
 //! 4  http   worker   client                 doors: they translate, they do not decide
 //! 3  broker                                 use cases: they decide the order of things
-//! 2  identity policy minter store api       capabilities: each knows one outside thing
+//! 2  identity policy minter store api notify  capabilities: each knows one outside thing
 //! 1  sys                                    clock, entropy, secret memory, signing keys, the outgoing HTTP client
 //! 0  domain                                 nouns and their rules; pure
 //! ```
@@ -39,6 +39,7 @@ pub mod domain;
 pub mod http;
 pub mod identity;
 pub mod minter;
+pub mod notify;
 pub mod policy;
 pub mod store;
 pub mod sys;

@@ -253,7 +253,7 @@ pub struct VerdictAsk {
     pub assertion: Option<AssertionAsk>,
 }
 
-/// A passkey's answer to a challenge of ours (WebAuthn Level 3 §5.2.2), each part in base64url without padding.
+/// A passkey's answer to a challenge of ours (`WebAuthn` Level 3 §5.2.2), each part in base64url without padding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AssertionAsk {

@@ -2,7 +2,7 @@
 //! operations come from the handlers' own annotations, so that the document cannot describe a route that is not there.
 
 use serde_json::{Map, Value, json};
-use utoipa::openapi::security::{Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{OpenApi, PathItem};
 use utoipa::{Modify, OpenApi as _};
 
@@ -27,13 +27,17 @@ pub struct Route {
     pub method: &'static str,
     /// The path, with `{name}` for what varies.
     pub path: String,
-    /// Who may call it: `nobody` (that is, anybody), `agent`, `operator`, `resource-server`.
+    /// Who may call it: `nobody` (that is, anybody), `agent`, `operator`, `resource-server`, `chat`.
     pub callers: Vec<&'static str>,
 }
 
 /// How a caller authenticates: the scheme's name in the document, and the word for such callers.
-const SCHEMES: &[(&str, &str)] =
-    &[("agentToken", "agent"), ("operatorToken", "operator"), ("resourceServer", "resource-server")];
+const SCHEMES: &[(&str, &str)] = &[
+    ("agentToken", "agent"),
+    ("operatorToken", "operator"),
+    ("resourceServer", "resource-server"),
+    ("chatSignature", "chat"),
+];
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -46,11 +50,13 @@ const SCHEMES: &[(&str, &str)] =
     tags(
         (name = "tasks", description = "What agents do"),
         (name = "approvals", description = "What approvers read and decide"),
+        (name = "passkeys", description = "What people sign with"),
         (name = "leases", description = "What is live, and how to end it"),
         (name = "policy", description = "What may be asked for, and why something was decided"),
         (name = "agents", description = "The inventory"),
         (name = "sessions", description = "Who is signed in, and how a command line signs in"),
         (name = "audit", description = "What happened"),
+        (name = "authzen", description = "The AuthZEN Authorization API, and its Access Request and Approval Profile"),
         (name = "resource servers", description = "For those who are shown credentials"),
         (name = "health", description = "For those who run the broker"),
         (name = "reference", description = "This document, and what the problems mean"),
@@ -76,6 +82,11 @@ impl Modify for Schemes {
         }
         let basic = HttpBuilder::from(Http::new(HttpAuthScheme::Basic));
         components.add_security_scheme("resourceServer", described(basic, "The id and secret of a resource server"));
+        let signature = ApiKeyValue::with_description(
+            "X-Slack-Signature",
+            "A chat's signature over the time and the bytes of its call",
+        );
+        components.add_security_scheme("chatSignature", SecurityScheme::ApiKey(ApiKey::Header(signature)));
     }
 }
 
@@ -136,7 +147,9 @@ fn operations(item: &PathItem) -> impl Iterator<Item = (&'static str, &utoipa::o
 /// The problems an operation can answer, for its statuses that are not described already.
 fn add_problems(path: &str, operation: &mut Value) {
     let has = |member: &str| operation.get(member).is_some();
-    let takes_bearer = operation.get("security").is_some_and(|all| !all.to_string().contains("resourceServer"));
+    let others = ["resourceServer", "chatSignature"];
+    let is_bearer = |all: &Value| !others.iter().any(|scheme| all.to_string().contains(scheme));
+    let takes_bearer = operation.get("security").is_some_and(is_bearer);
     let takes_json = operation.pointer("/requestBody/content/application~1json").is_some();
     let mut common = Vec::new();
     if takes_bearer {
@@ -160,6 +173,11 @@ fn add_problems(path: &str, operation: &mut Value) {
     for (status, response) in responses {
         let Some(response) = response.as_object_mut() else { continue };
         if status.starts_with(['4', '5']) && !response.contains_key("content") {
+            if path.starts_with("/access/v1/evaluation") {
+                let text = json!({ "text/plain": { "schema": { "type": "string" } } });
+                response.insert("content".to_owned(), text);
+                continue;
+            }
             let schema = json!({ "$ref": "#/components/schemas/Problem" });
             response.insert("content".to_owned(), json!({ "application/problem+json": { "schema": schema } }));
         }

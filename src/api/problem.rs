@@ -82,6 +82,25 @@ macro_rules! problems {
     };
 }
 
+/// The problems that the access request profile of AuthZEN defines.
+const STANDARD: [(ProblemKind, &str); 7] = [
+    (ProblemKind::NotRequestable, "urn:openid:authzen:access-request:error:not_requestable"),
+    (ProblemKind::InvalidDenialBinding, "urn:openid:authzen:access-request:error:invalid_denial_binding"),
+    (ProblemKind::ExpiredDenial, "urn:openid:authzen:access-request:error:expired_denial"),
+    (ProblemKind::DuplicateRequest, "urn:openid:authzen:access-request:error:duplicate_request"),
+    (ProblemKind::UnknownTask, "urn:openid:authzen:access-request:error:unknown_task"),
+    (ProblemKind::TaskExpired, "urn:openid:authzen:access-request:error:task_expired"),
+    (ProblemKind::InvalidTaskState, "urn:openid:authzen:access-request:error:invalid_task_state"),
+];
+
+impl ProblemKind {
+    /// The URI by which a standard knows it, where one does (ARAP §14); it is the document's `type` then.
+    #[must_use]
+    pub fn standard(self) -> Option<&'static str> {
+        STANDARD.iter().find(|(kind, _)| *kind == self).map(|(_, urn)| *urn)
+    }
+}
+
 problems! {
     /// The request cannot be read.
     InvalidRequest = "invalid-request", 400, Stop, "The request cannot be read";
@@ -131,6 +150,8 @@ problems! {
     SelfApprovalForbidden = "self-approval-forbidden", 403, AskHuman, "You may not decide your own request";
     /// In none of the rule's groups.
     NotAnApprover = "not-an-approver", 403, AskHuman, "You are not among those who may decide this request";
+    /// A passkey's answer does not count.
+    PasskeyRefused = "passkey-refused", 403, AskHuman, "The passkey's answer was not accepted";
     /// Too many requests wait.
     TooManyPending = "too-many-pending", 429, Wait, "Too many of this agent's requests wait for a person";
     /// Too many questions about one request.
@@ -143,6 +164,20 @@ problems! {
     IdempotencyConflict = "idempotency-conflict", 422, Stop, "The Idempotency-Key was used for a different request";
     /// The same request is under way.
     InProgress = "in-progress", 409, RetryLater, "The same request is being worked on";
+    /// Nobody could allow what was denied.
+    NotRequestable = "not-requestable", 400, Stop, "What was denied cannot be asked for";
+    /// The filing answers no denial of ours.
+    InvalidDenialBinding = "invalid-denial-binding", 400, Stop, "The filing is not bound to the denial it names";
+    /// The denial is too old.
+    ExpiredDenial = "expired-denial", 410, RetryLater, "The denial is too old to be answered";
+    /// The key was used for another filing.
+    DuplicateRequest = "duplicate-request", 409, Stop, "The Idempotency-Key was used for a different filing";
+    /// The caller filed no such thing.
+    UnknownTask = "unknown-task", 404, Stop, "There is no such filing";
+    /// The filing is too old.
+    TaskExpired = "task-expired", 410, Stop, "The filing is too old to be read";
+    /// Nothing of the filing waits.
+    InvalidTaskState = "invalid-task-state", 409, Stop, "Nothing of the filing waits any more";
     /// The task is closed.
     TaskClosed = "task-closed", 409, Stop, "The task is closed";
     /// The kill switch is thrown.

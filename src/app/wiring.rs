@@ -7,10 +7,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 
 use super::config::{Config, SecretRef};
-use crate::broker::{Broker, LimitSettings, Parts, ResourceServer};
+use crate::broker::{Broker, CallbackSettings, LimitSettings, Parts, ResourceServer};
 use crate::domain::{Digest, Ttl};
 use crate::identity::{Provider, Verifiers};
 use crate::minter::{MinterDeps, Minters, SandboxBackend};
+use crate::notify::{Channels, SenderDeps};
 use crate::policy::{Bundle, PolicyEngine};
 use crate::store::{Hints, Store, StoreSettings};
 use crate::sys::keys::{Kek, KeyRing, RotationSettings};
@@ -74,7 +75,14 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
     let provider = provider(config, &http)?;
-    let verifiers = Verifiers::new(&config.issuers, &public_url, http).context("[[issuers]]")?;
+    let callbacks = CallbackSettings {
+        http: http.clone(),
+        hosts: config.access_requests.callback_hosts.clone(),
+        private_hosts: config.access_requests.private_callback_hosts.clone(),
+    };
+    let verifiers = Verifiers::new(&config.issuers, &public_url, http.clone()).context("[[issuers]]")?;
+    let channels =
+        Channels::build(&config.notify, &SenderDeps { http, folder: config.folder() }).context("[[notify]]")?;
     let keyring = Arc::new(KeyRing::new(Vec::new()));
     let deployment = store.lineage().await.context("reading whose database it is")?.deployment;
     let deps = MinterDeps {
@@ -108,6 +116,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
         provider,
         dev: config.dev,
         minters,
+        channels,
         keyring,
         kek: kek(&config.keys.kek)?,
         key_algorithms,
@@ -119,7 +128,9 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
             issuer_per_minute: config.limits.issuer_per_minute,
             operator_per_minute: config.limits.operator_per_minute,
         },
+        callbacks,
         public_url,
+        passkeys: config.passkeys.clone(),
         deployment,
     })
     .await

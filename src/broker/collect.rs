@@ -84,7 +84,7 @@ impl Broker {
             };
         }
         let sealed = begun.iter().filter(|_| seal_to.is_some()).map(|(_, one)| one.lease());
-        once.record(&mut tx, || subject(&task, &[], sealed), now);
+        once.record(&mut tx, || subject(&task, std::iter::empty(), sealed), now);
         tx.expect_control(&control);
         tx.check_task(&task);
         tx.limit_usage(&agent.id, agent.limits.live_leases, agent.limits.pending_requests);

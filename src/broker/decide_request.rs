@@ -8,18 +8,16 @@ use super::insights::count_verdict;
 use super::membership::known_among;
 use super::open_task::MAX_TRIES;
 use super::places::{Matter, place_of_breaker};
+use super::passkeys::PasskeyProof;
 use super::said::Said;
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::api::{VerdictAnswer, VerdictAsk};
 use crate::domain::{
-    AccessRequest, Actor, Agent, Approval, Digest, EventKind, MintPlan, Narrowing, RequestState, StepUp, Task,
-    Timestamp, Verdict,
+    AccessRequest, Actor, Agent, Approval, Digest, EventKind, MintPlan, Narrowing, PasskeyFault, RequestId, RequestState,
+    StepUp, Task, Verdict,
 };
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::{Control, Store, StoreError, Tx};
-
-/// How old a sign-in may be where policy wants a fresh one, in milliseconds.
-pub(super) const MAX_SIGN_IN_AGE_MILLIS: i64 = 600_000;
 
 /// What a verdict is given on.
 pub(super) struct Table<'a> {
@@ -76,12 +74,12 @@ impl Broker {
         let agent = bundle.agent(&request.agent).ok_or(BrokerError::NotFound("request"))?;
         self.may(caller, OperatorAction::Decide, Some(&agent.id))?;
         let table = Table { bundle: &bundle, control: &control, agent, task: &task, request: &request };
-        let approval = match self.examine(caller, &table, said).await {
-            Ok(approval) => approval,
+        let (approval, proof) = match self.examine(caller, &table, said).await {
+            Ok(examined) => examined,
             Err(error) => return Err(self.note_refused(caller, &request, said.verdict, error).await),
         };
         let actor = Actor::Operator(caller.operator.person.clone());
-        self.record_verdict(&table, &approval, actor.clone(), once).await?;
+        self.record_verdict(&table, &approval, proof.as_ref(), actor.clone(), once).await?;
         count_verdict(&approval, &request);
         if approval.verdict != Verdict::Deny {
             self.grant_if_permitted(&table, actor).await?;
@@ -99,8 +97,13 @@ impl Broker {
         }
     }
 
-    /// Everything a verdict must be to be recorded; the sealed verdict.
-    async fn examine(&self, caller: &OperatorCaller, table: &Table<'_>, said: &Said) -> Result<Approval, BrokerError> {
+    /// Everything a verdict must be to be recorded; the sealed verdict, and what a passkey signed of it.
+    async fn examine(
+        &self,
+        caller: &OperatorCaller,
+        table: &Table<'_>,
+        said: &Said,
+    ) -> Result<(Approval, Option<PasskeyProof>), BrokerError> {
         let Table { bundle, agent, task, request, .. } = *table;
         let now = self.clock.now();
         let own = known_among(&caller.operator.groups, &self.known(&caller.operator.person).await?);
@@ -136,8 +139,8 @@ impl Broker {
         if let Some(narrow) = &narrow {
             self.leaves_something(&asking, request, (&plan, digest), narrow).await?;
         }
-        let proof = self.stepped_up(caller, table, said, terms.step_up, now)?;
-        self.sealed(Approval {
+        let proof = self.stepped_up(caller, request.id, said, terms.step_up).await?;
+        let approval = self.sealed(Approval {
             id: self.ids.approval(),
             request: request.id,
             person: caller.operator.person.clone(),
@@ -149,11 +152,12 @@ impl Broker {
             bundle: Some(bundle.digest()),
             plan: Some(plan.digest),
             reason: said.reason.clone(),
-            proof,
+            proof: proof.as_ref().map(|proof| proof.json.clone()),
             thought_millis: self.thought_millis(request.id, &caller.operator.person, now).await?,
             at: now,
             seal: None,
-        })
+        })?;
+        Ok((approval, proof))
     }
 
     /// Refuse a narrower yes that, together with those of others, would leave nothing.
@@ -175,31 +179,23 @@ impl Broker {
         }
     }
 
-    /// Whether we are as sure of the person as policy wants for this yes; what a passkey signed, as canonical JSON.
-    fn stepped_up(
+    /// Whether we are as sure of the person as policy wants for this yes; what a passkey signed of it, if one did. A no takes
+    /// neither.
+    async fn stepped_up(
         &self,
         caller: &OperatorCaller,
-        _table: &Table<'_>,
+        request: RequestId,
         said: &Said,
         wanted: StepUp,
-        now: Timestamp,
-    ) -> Result<Option<String>, BrokerError> {
-        if said.verdict == Verdict::Deny {
-            return Ok(None);
-        }
-        let is_fresh = || {
-            let age = caller.sign_in.at.map(|at| now.millis_since(at));
-            age.is_some_and(|age| age <= MAX_SIGN_IN_AGE_MILLIS)
-        };
-        match wanted {
-            StepUp::None => Ok(None),
-            StepUp::SignIn if is_fresh() => Ok(None),
-            StepUp::SignIn => Err(BrokerError::StepUpRequired(StepUp::SignIn)),
-            // PASSKEY: the one place where `said.assertion` over the statement of this verdict is checked. Without a check that
-            // has succeeded nothing is recorded.
-            StepUp::Passkey => {
-                let _unchecked = &said.assertion;
-                Err(BrokerError::StepUpRequired(StepUp::Passkey))
+    ) -> Result<Option<PasskeyProof>, BrokerError> {
+        match (said.verdict, wanted, &said.assertion) {
+            (Verdict::Deny, ..) | (_, StepUp::None, None) => Ok(None),
+            (_, StepUp::SignIn, None) if self.proved_freshly(&caller.sign_in) => Ok(None),
+            (_, wanted, None) => Err(BrokerError::StepUpRequired(wanted)),
+            // Who signs with a passkey has just proved who they are, and better.
+            (_, _, Some(assertion)) => {
+                let statement = said.statement(&caller.operator.person, request)?;
+                self.check_assertion(caller, &statement, assertion).await.map(Some)
             }
         }
     }
@@ -253,6 +249,7 @@ impl Broker {
         &self,
         table: &Table<'_>,
         approval: &Approval,
+        proof: Option<&PasskeyProof>,
         actor: Actor,
         once: &Once,
     ) -> Result<(), BrokerError> {
@@ -268,8 +265,11 @@ impl Broker {
             Some(stale) => tx.replace_approval(stale, approval),
             None => tx.insert_approval(approval),
         }
+        if let Some(proof) = proof {
+            proof.record(&mut tx);
+        }
         once.record(&mut tx, || request.id.to_string(), approval.at);
-        note_verdict(approval, request, &mut record)?;
+        note_verdict(approval, proof, request, &mut record)?;
         match approval.verdict {
             Verdict::Approve | Verdict::BreakGlass => tx.check_request(request),
             Verdict::Deny => put_denied(approval, request, &mut tx, &mut record)?,
@@ -284,6 +284,9 @@ impl Broker {
             Err(StoreError::ControlChanged(_)) => Err(BrokerError::Changed),
             Err(error @ StoreError::Conflict { table: "idempotency" }) => Err(error.into()),
             Err(StoreError::Conflict { table: "approval" }) => Err(BrokerError::VerdictGiven),
+            Err(StoreError::Conflict { table: "passkey_challenge" | "passkey" }) => {
+                Err(BrokerError::PasskeyRefused(PasskeyFault::UnknownChallenge))
+            }
             // Whoever comes second is told what it came to.
             Err(StoreError::Conflict { .. }) => {
                 let (after, _) = self.request_and_task(&request.id.to_string()).await?;
@@ -294,7 +297,12 @@ impl Broker {
     }
 }
 
-fn note_verdict(approval: &Approval, request: &AccessRequest, record: &mut Record<'_>) -> Result<(), BrokerError> {
+fn note_verdict(
+    approval: &Approval,
+    proof: Option<&PasskeyProof>,
+    request: &AccessRequest,
+    record: &mut Record<'_>,
+) -> Result<(), BrokerError> {
     let narrow = approval.narrow.as_ref().map(serde_json::to_string).transpose();
     let narrow = narrow.map_err(|error| BrokerError::Internal(error.to_string()))?;
     record.note(
@@ -304,6 +312,8 @@ fn note_verdict(approval: &Approval, request: &AccessRequest, record: &mut Recor
             ("digest", approval.request_digest.to_string().into()),
             ("groups", approval.groups.clone().into()),
             ("narrow", narrow.unwrap_or_default().into()),
+            ("passkey", proof.map(|proof| proof.passkey.to_string()).unwrap_or_default().into()),
+            ("proof", proof.map(|proof| proof.digest().to_string()).unwrap_or_default().into()),
             ("reason", approval.reason.clone().unwrap_or_default().into()),
             ("seal", approval.seal.clone().unwrap_or_default().into()),
             ("verdict", approval.verdict.as_str().into()),

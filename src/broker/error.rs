@@ -1,8 +1,34 @@
 //! What a use case can answer instead of its result: one variant for each thing a caller can do about it.
 
-use crate::domain::{NarrowingRefusal, ParamError, ScopeError, StepUp, TextError, Unpermitted};
+use crate::domain::{NarrowingRefusal, ParamError, PasskeyFault, ScopeError, StepUp, TextError, Unpermitted};
 use crate::minter::MintError;
 use crate::store::StoreError;
+
+/// Why a filing cannot be taken, read or cancelled (ARAP §14).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FilingFault {
+    /// Nobody could allow what was denied.
+    #[error("what was denied cannot be asked for: nobody may allow it")]
+    NotRequestable,
+    /// It is not bound to a denial of ours.
+    #[error("the filing cannot be bound to the denial it names: {0}")]
+    Unbound(&'static str),
+    /// The denial is too old to be answered.
+    #[error("the denial has expired; evaluate again, and file the new denial")]
+    DenialExpired,
+    /// The key was used for another filing.
+    #[error("this Idempotency-Key was used for a different filing")]
+    Duplicate,
+    /// The caller filed no such thing.
+    #[error("there is no such filing")]
+    Unknown,
+    /// It can be read no more.
+    #[error("the filing is too old to be read")]
+    Expired,
+    /// Nothing of it waits any more.
+    #[error("nothing of the filing waits any more")]
+    Settled,
+}
 
 /// Why a use case did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +142,15 @@ pub enum BrokerError {
     /// It was done before, and is done once.
     #[error("{0} already")]
     AlreadyDone(&'static str),
+    /// The caller must sign in anew before this.
+    #[error("{0}")]
+    SignInAgain(&'static str),
+    /// A passkey's answer does not count, or a passkey cannot be had.
+    #[error("{}", .0.said())]
+    PasskeyRefused(PasskeyFault),
+    /// Passkeys cannot be used at the address the broker is reached by.
+    #[error(transparent)]
+    NoPasskeysHere(#[from] crate::identity::webauthn::PartyError),
     /// Too many requests wait.
     #[error("{0} requests of this agent wait for a person already")]
     TooManyPending(u32),
@@ -143,6 +178,9 @@ pub enum BrokerError {
     /// The database was restored or copied, and nobody has reconciled it yet.
     #[error("the database was restored and is not reconciled yet: nothing is issued and nothing is ended until it is")]
     Restored,
+    /// A filing cannot be taken, or is not what the caller takes it for.
+    #[error(transparent)]
+    Filing(#[from] FilingFault),
     /// The limiter says no.
     #[error("too many requests; try again in {retry_after_secs} s")]
     RateLimited {

@@ -257,15 +257,16 @@ struct Shown<'a> {
     ttl_seconds: u32,
 }
 
-/// The digest of everything an approver is shown and a mint obeys, under this bundle and this plan.
-pub(super) fn request_digest(
+/// Everything an approver is shown and a mint obeys, under this bundle and this plan, as the canonical JSON whose digest is the
+/// request digest.
+pub(super) fn shown_request(
     task: &Task,
     scopes: &ScopeSet,
     ttl: Ttl,
     confirmation_key: Option<&str>,
     (plan, bundle): (Digest, Digest),
     questions: &[crate::domain::Question],
-) -> Result<Digest, BrokerError> {
+) -> Result<String, BrokerError> {
     let shown = Shown {
         agent: task.agent.as_str(),
         answers: questions
@@ -287,7 +288,19 @@ pub(super) fn request_digest(
         task: task.id,
         ttl_seconds: ttl.as_secs(),
     };
-    sorted_json(&shown).map(sha256).map_err(|error| BrokerError::Internal(error.to_string()))
+    sorted_json(&shown).map_err(|error| BrokerError::Internal(error.to_string()))
+}
+
+/// The digest of [`shown_request`].
+pub(super) fn request_digest(
+    task: &Task,
+    scopes: &ScopeSet,
+    ttl: Ttl,
+    confirmation_key: Option<&str>,
+    of: (Digest, Digest),
+    questions: &[crate::domain::Question],
+) -> Result<Digest, BrokerError> {
+    shown_request(task, scopes, ttl, confirmation_key, of, questions).map(sha256)
 }
 
 /// The digest of a stored request as it stands now: the same when neither plan nor bundle nor request has changed, and the agent has
@@ -298,9 +311,20 @@ pub(super) fn current_digest(
     request: &AccessRequest,
     questions: &[crate::domain::Question],
 ) -> Result<(MintPlan, Digest), BrokerError> {
+    let (plan, shown) = current_shown(broker, asking, request, questions)?;
+    Ok((plan, sha256(shown)))
+}
+
+/// A stored request as it is shown now: the plan, and what the request digest is the digest of.
+pub(super) fn current_shown(
+    broker: &Broker,
+    asking: &Asking<'_>,
+    request: &AccessRequest,
+    questions: &[crate::domain::Question],
+) -> Result<(MintPlan, String), BrokerError> {
     let plan = broker.plan_now(asking, &request.backend, &request.scopes, request.ttl)?;
     let key = request.confirmation_key.as_deref();
     let of = (plan.digest, asking.bundle.digest());
-    let digest = request_digest(asking.task, &request.scopes, request.ttl, key, of, questions)?;
-    Ok((plan, digest))
+    let shown = shown_request(asking.task, &request.scopes, request.ttl, key, of, questions)?;
+    Ok((plan, shown))
 }

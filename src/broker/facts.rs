@@ -1,7 +1,10 @@
 //! Building audit events: one place that stamps id, time and actor, so that a use case only says what happened to which thing.
 
+use super::BrokerError;
+use super::open_task::note_decision;
 use crate::domain::{
-    AccessRequest, Actor, AuditEvent, Datum, EventKind, Facts, Grant, Lease, Subjects, Task, Timestamp,
+    AccessRequest, Actor, AuditEvent, Datum, Decision, EndCause, EventKind, Facts, Grant, Lease, RequestState,
+    Subjects, Task, Timestamp,
 };
 use crate::store::{StoreError, Tx};
 use crate::sys::Ids;
@@ -37,14 +40,36 @@ impl<'a> Record<'a> {
         subjects: Subjects,
         data: [(&'static str, Datum); N],
     ) {
-        self.events.push(AuditEvent {
+        let event = self.event(kind, subjects, data);
+        self.events.push(event);
+    }
+
+    /// The same, and the event, for what refers to it.
+    pub(super) fn note_shown<const N: usize>(
+        &mut self,
+        kind: EventKind,
+        subjects: Subjects,
+        data: [(&'static str, Datum); N],
+    ) -> AuditEvent {
+        let event = self.event(kind, subjects, data);
+        self.events.push(event.clone());
+        event
+    }
+
+    fn event<const N: usize>(
+        &self,
+        kind: EventKind,
+        subjects: Subjects,
+        data: [(&'static str, Datum); N],
+    ) -> AuditEvent {
+        AuditEvent {
             id: self.ids.event(),
             at: self.now,
             kind,
             actor: self.actor.clone(),
             subjects,
             data: data.into_iter().collect(),
-        });
+        }
     }
 
     /// Make the changes durable together with what was noted.
@@ -98,5 +123,54 @@ pub(super) fn about_lease(lease: &Lease) -> Subjects {
         grant: Some(lease.grant),
         lease: Some(lease.id),
         ..Subjects::default()
+    }
+}
+
+/// Note that a task was opened.
+pub(super) fn note_opened(task: &Task, record: &mut Record<'_>) {
+    record.note(
+        EventKind::TaskOpened,
+        about_task(task),
+        [
+            ("ends_at", task.ends_at.to_string().into()),
+            ("identity", task.identity.as_str().into()),
+            ("purpose", task.purpose.as_str().into()),
+        ],
+    );
+}
+
+/// A task of which nothing was permitted ends with its first answer.
+pub(super) fn close_denied(task: Task, record: &mut Record<'_>) -> Result<Task, BrokerError> {
+    let closed =
+        task.close(EndCause::Denied, record.now()).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
+    record.note(EventKind::TaskClosed, about_task(&closed), [("cause", EndCause::Denied.as_str().into())]);
+    Ok(closed)
+}
+
+/// Note that scopes were asked for and what policy said.
+pub(super) fn note_request(request: &AccessRequest, decision: &Decision, record: &mut Record<'_>) {
+    let scopes: Vec<String> = request.scopes.iter().map(ToString::to_string).collect();
+    record.note(
+        EventKind::AccessRequested,
+        Subjects { decision: None, ..about_request(request) },
+        [
+            ("digest", request.digest.to_string().into()),
+            ("scopes", scopes.into()),
+            ("ttl_seconds", i64::from(request.ttl.as_secs()).into()),
+        ],
+    );
+    note_decision(request, decision, record);
+    match &request.state {
+        RequestState::Pending { rule, lapses_at, .. } => {
+            record.note(
+                EventKind::ApprovalAwaited,
+                about_request(request),
+                [("lapses_at", lapses_at.to_string().into()), ("rule", rule.to_string().into())],
+            );
+        }
+        RequestState::Denied { reason } => {
+            record.note(EventKind::AccessDenied, about_request(request), [("reason", reason.as_str().into())]);
+        }
+        RequestState::Granted { .. } | RequestState::Withdrawn | RequestState::Lapsed => {}
     }
 }

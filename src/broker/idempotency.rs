@@ -69,6 +69,18 @@ impl Once {
         Ok(Self(Some(Keyed { owner: owner(), key, request })))
     }
 
+    /// For what needs no key, because it does nothing when it is repeated.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Put it into the change that does the thing, and keep it until then.
+    pub(super) fn record_until(&self, tx: &mut Tx, subject: String, now: Timestamp, keep_until: Timestamp) {
+        if let Some(keyed) = &self.0 {
+            tx.insert_idempotency(&IdempotencyRecord { keep_until, ..keyed.row(subject, now) });
+        }
+    }
+
     /// Put it into the change that does the thing; `subject` is what came of it.
     pub(super) fn record(&self, tx: &mut Tx, subject: impl FnOnce() -> String, now: Timestamp) {
         if let Some(keyed) = &self.0 {
@@ -79,8 +91,12 @@ impl Once {
 
 /// What a key was used for by an agent, as it is kept: the task, then the requests it made, then the leases whose credentials it
 /// got sealed.
-pub(super) fn subject<'a>(task: &Task, requests: &[AccessRequest], sealed: impl Iterator<Item = &'a Lease>) -> String {
-    let requests = requests.iter().map(|request| request.id.to_string());
+pub(super) fn subject<'a>(
+    task: &Task,
+    requests: impl Iterator<Item = &'a AccessRequest>,
+    sealed: impl Iterator<Item = &'a Lease>,
+) -> String {
+    let requests = requests.map(|request| request.id.to_string());
     std::iter::once(task.id.to_string())
         .chain(requests)
         .chain(sealed.map(|lease| lease.id.to_string()))

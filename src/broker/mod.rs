@@ -3,7 +3,9 @@
 
 mod ask;
 mod authenticate;
+mod authzen;
 mod bulkhead;
+mod chat;
 mod close_task;
 mod closure;
 mod collect;
@@ -31,8 +33,12 @@ mod limits;
 mod membership;
 mod mint;
 mod mint_outside;
+mod notice_content;
+mod notice_people;
+mod notices;
 mod once_more;
 mod open_task;
+mod passkeys;
 mod permit_again;
 mod places;
 mod questions;
@@ -41,6 +47,7 @@ mod readiness;
 mod reconcile;
 mod reconcile_restored;
 mod request_view;
+mod repeat;
 mod restore;
 mod reviews;
 mod revocation_lists;
@@ -48,6 +55,7 @@ mod revoke;
 mod said;
 mod sealed;
 mod seals;
+mod send_notices;
 mod sentence;
 mod sessions;
 mod sign_in;
@@ -57,6 +65,7 @@ mod sweep;
 mod sweep_leases;
 mod unusual;
 mod views;
+mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -67,17 +76,22 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
+use crate::identity::webauthn::{PartyError, PasskeySettings, RelyingParty};
 use crate::identity::{Provider, Verifiers};
 use crate::minter::{Minters, StatusPlaces};
+use crate::notify::Channels;
 use crate::policy::PolicyEngine;
 use crate::store::Store;
 use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
+pub use authzen::CallbackSettings;
+pub use chat::ChatCall;
 pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk};
 pub use device::{DeviceError, DeviceShown};
-pub use error::BrokerError;
+pub use error::{BrokerError, FilingFault};
 pub use limits::LimitSettings;
+pub use passkeys::PasskeyProof;
 pub use readiness::Readiness;
 pub use reconcile_restored::{ReconcileAsk, ReconcileReport, Told};
 pub use revocation_lists::PublishedList;
@@ -103,6 +117,8 @@ pub struct Parts {
     pub dev: bool,
     /// The backends.
     pub minters: Minters,
+    /// The ways to tell people.
+    pub channels: Channels,
     /// The keys that sign credentials; shared with the minters.
     pub keyring: Arc<KeyRing>,
     /// The key under which they are sealed.
@@ -117,8 +133,12 @@ pub struct Parts {
     pub resource_servers: Vec<(ResourceServer, Digest)>,
     /// How many calls a minute.
     pub limits: LimitSettings,
+    /// Who may be called when a filing is settled.
+    pub callbacks: CallbackSettings,
     /// Where the API is reached, without a slash at the end.
     pub public_url: String,
+    /// Whom passkeys are for.
+    pub passkeys: PasskeySettings,
     /// The deployment that the minters were built for, as the store names it.
     pub deployment: String,
 }
@@ -147,6 +167,8 @@ pub struct Inner {
     provider: Option<Provider>,
     dev: bool,
     minters: Minters,
+    channels: Channels,
+    told: Mutex<notices::Known>,
     keyring: Arc<KeyRing>,
     kek: Kek,
     key_algorithms: Vec<KeyAlgorithm>,
@@ -154,7 +176,9 @@ pub struct Inner {
     jwks_max_age_secs: u32,
     resource_servers: Vec<(ResourceServer, Digest)>,
     limits: limits::Limits,
+    callbacks: CallbackSettings,
     public_url: String,
+    party: Result<RelyingParty, PartyError>,
     deployment: String,
     standing: ArcSwap<control::Standing>,
     looks: control::Looks,
@@ -211,12 +235,16 @@ impl Broker {
             provider: parts.provider,
             dev: parts.dev,
             minters: parts.minters,
+            channels: parts.channels,
+            told: Mutex::default(),
             keyring: parts.keyring,
             kek: parts.kek,
             key_algorithms: parts.key_algorithms,
             rotation: parts.rotation,
             jwks_max_age_secs: parts.jwks_max_age_secs,
             resource_servers: parts.resource_servers,
+            party: parts.passkeys.party(&parts.public_url),
+            callbacks: parts.callbacks,
             public_url: parts.public_url,
             deployment: parts.deployment,
             looks: control::Looks::default(),
@@ -238,6 +266,7 @@ impl Broker {
         broker.put_first_bundle_into_force(&bundle).await?;
         broker.look_again().await?;
         broker.rotate_keys().await?;
+        broker.begin_channels().await;
         Ok(broker)
     }
 

@@ -128,7 +128,7 @@ impl Broker {
     ) -> Result<VerdictAnswer, BrokerError> {
         let once = Once::of_operator(caller, &format!("POST /v1/requests/{request}/verdict"), &ask, idempotency_key)?;
         let act = Box::pin(self.decide_request(caller, request, ask, &once));
-        self.done_once(&once, act, self.verdict_answer(request)).await
+        self.done_once(&once, act, Box::pin(self.verdict_answer(request))).await
     }
 
     /// Do a thing whose change carries its key. If the key was used before, or is by a call that is faster, nothing is done, and

@@ -3,15 +3,16 @@
 
 use super::ask::{ParsedAccess, parse_access, parse_task};
 use super::evaluate::{Asking, Group, request_digest};
-use super::facts::{Record, about_request, about_task};
+use super::facts::{Record, about_request, close_denied, note_opened, note_request};
 use super::idempotency::{Attempt, Once, subject};
 use super::mint::{Begun, note_granted};
 use super::mint_outside::Ground;
+use super::repeat::Repeated;
 use super::{AgentCaller, Broker, BrokerError};
 use crate::api::{MoreAccessAsk, TaskAnswer, TaskAsk};
 use crate::domain::{
-    AccessRequest, AccessRequestRecord, Actor, Agent, Decision, Denial, EndCause, EventKind, Grant, GrantRecord,
-    GrantState, Outcome, RequestState, Subjects, Task, Terms, Timestamp,
+    AccessRequest, AccessRequestRecord, Actor, Agent, Decision, Denial, EventKind, Grant, GrantRecord, GrantState,
+    Outcome, RequestState, Subjects, Task, Terms,
 };
 use crate::minter::MintError;
 use crate::policy::Bundle;
@@ -22,22 +23,34 @@ use crate::sys::{DeliveryKey, sha256};
 pub(super) const MAX_TRIES: u32 = 3;
 
 /// What one question came to, ready to be committed and then finished.
-struct Settled {
-    requests: Vec<AccessRequest>,
-    decisions: Vec<Decision>,
+pub(super) struct Settled {
+    pub(super) requests: Vec<AccessRequest>,
+    pub(super) decisions: Vec<Decision>,
+    /// What waits already and was asked for again.
+    pub(super) repeated: Vec<Repeated>,
+    /// Grants that are collected later.
+    grants: Vec<Grant>,
     begun: Vec<(Grant, Begun)>,
+    /// Whether what is permitted is minted at once.
+    mints: bool,
     seal_to: Option<DeliveryKey>,
 }
 
 impl Settled {
-    fn all_denied(&self) -> bool {
-        self.requests.iter().all(|request| matches!(request.state, RequestState::Denied { .. }))
+    pub(super) fn all_denied(&self) -> bool {
+        let denied = |request: &AccessRequest| matches!(request.state, RequestState::Denied { .. });
+        self.repeated.is_empty() && self.requests.iter().all(denied)
+    }
+
+    /// The requests it made and those it joined.
+    pub(super) fn all_requests(&self) -> impl Iterator<Item = &AccessRequest> {
+        self.requests.iter().chain(self.repeated.iter().map(|repeated| &repeated.request))
     }
 
     /// As its idempotency key remembers it.
     fn subject(&self, task: &Task) -> String {
         let sealed = self.begun.iter().filter(|_| self.seal_to.is_some()).map(|(_, begun)| begun.lease());
-        subject(task, &self.requests, sealed)
+        subject(task, self.all_requests(), sealed)
     }
 }
 
@@ -91,25 +104,9 @@ impl Broker {
         let (task, access) = parsed.into_task(self.ids.task(), agent, identity, now)?;
 
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
-        record.note(
-            EventKind::TaskOpened,
-            about_task(&task),
-            [
-                ("ends_at", task.ends_at.to_string().into()),
-                ("identity", task.identity.as_str().into()),
-                ("purpose", task.purpose.as_str().into()),
-            ],
-        );
-        let settled = self.settle(&bundle, agent, &task, &access, now, &mut record).await?;
-        let denied = settled.all_denied();
-        let task = if denied {
-            let closed =
-                task.close(EndCause::Denied, now).map_err(|refusal| BrokerError::Internal(refusal.to_string()))?;
-            record.note(EventKind::TaskClosed, about_task(&closed), [("cause", EndCause::Denied.as_str().into())]);
-            closed
-        } else {
-            task
-        };
+        note_opened(&task, &mut record);
+        let settled = self.settle(&bundle, agent, &task, &access, true, &mut record).await?;
+        let task = if settled.all_denied() { close_denied(task, &mut record)? } else { task };
         let mut tx = self.store.begin("task.open");
         once.record(&mut tx, || settled.subject(&task), now);
         tx.insert_task(&task);
@@ -155,7 +152,7 @@ impl Broker {
             Err(error) => return Err(self.note_above_ceiling(agent, Some(&task), error).await),
         };
         let mut record = Record::new(&self.ids, now, Actor::Agent(agent.id.clone()));
-        let settled = self.settle(&bundle, agent, &task, &access, now, &mut record).await?;
+        let settled = self.settle(&bundle, agent, &task, &access, true, &mut record).await?;
         let mut tx = self.store.begin("access.request");
         once.record(&mut tx, || settled.subject(&task), now);
         tx.check_task(&task);
@@ -164,7 +161,12 @@ impl Broker {
     }
 
     /// Who reaches above its ceiling is refused before policy is asked; that it reached goes on record all the same.
-    async fn note_above_ceiling(&self, agent: &Agent, task: Option<&Task>, error: BrokerError) -> BrokerError {
+    pub(super) async fn note_above_ceiling(
+        &self,
+        agent: &Agent,
+        task: Option<&Task>,
+        error: BrokerError,
+    ) -> BrokerError {
         let BrokerError::AboveCeiling(scopes) = &error else { return error };
         let subjects =
             Subjects { agent: Some(agent.id.clone()), task: task.map(|task| task.id), ..Subjects::default() };
@@ -180,21 +182,29 @@ impl Broker {
         }
     }
 
-    /// Ask policy, and turn each group of answers into a request and what follows from it.
-    async fn settle(
+    /// Ask policy, and turn each group of answers into a request and what follows from it. What is permitted is minted at once, or
+    /// left to be collected.
+    pub(super) async fn settle(
         &self,
         bundle: &Bundle,
         agent: &Agent,
         task: &Task,
         access: &ParsedAccess,
-        now: Timestamp,
+        mints: bool,
         record: &mut Record<'_>,
     ) -> Result<Settled, BrokerError> {
         let key = access.confirmation_key.as_deref();
-        let asking = Asking { bundle, agent, task, now, voters: &[], confirmation_key: key };
+        let asking = Asking { bundle, agent, task, now: record.now(), voters: &[], confirmation_key: key };
         let groups = self.evaluate(&asking, &access.scopes, access.ttl)?;
-        let seal_to = access.delivery_key.clone();
-        let mut settled = Settled { requests: Vec::new(), decisions: Vec::new(), begun: Vec::new(), seal_to };
+        let mut settled = Settled {
+            requests: Vec::new(),
+            decisions: Vec::new(),
+            repeated: Vec::new(),
+            grants: Vec::new(),
+            begun: Vec::new(),
+            mints,
+            seal_to: access.delivery_key.clone(),
+        };
         for group in groups {
             self.settle_group(&asking, group, record, &mut settled).await?;
         }
@@ -215,6 +225,10 @@ impl Broker {
         };
         let key = asking.confirmation_key;
         let digest = request_digest(asking.task, &scopes, ttl, key, (plan_digest, decision.bundle), &[])?;
+        if let Some(repeated) = self.waiting_like(asking.task, &decision, digest, record).await? {
+            settled.repeated.push(repeated);
+            return Ok(());
+        }
         let grant_id = self.ids.grant();
         let state = match &decision.outcome {
             Outcome::Permit(_) => RequestState::Granted { grant: grant_id },
@@ -263,15 +277,20 @@ impl Broker {
             })
             .map_err(|corrupt| BrokerError::Internal(corrupt.to_string()))?;
             note_granted(&grant, decision.id, record);
-            let begun = self.begin_mint(lease, &grant, plan, asking, settled.seal_to.as_ref(), record).await?;
-            settled.begun.push((grant, begun));
+            if settled.mints {
+                let begun = self.begin_mint(lease, &grant, plan, asking, settled.seal_to.as_ref(), record).await?;
+                settled.begun.push((grant, begun));
+            } else {
+                settled.grants.push(grant);
+            }
         }
         settled.requests.push(request);
         settled.decisions.push(decision);
         Ok(())
     }
 
-    async fn commit_settled(
+    /// Make it durable. What waits already must still wait, and of what waits now there must be one only.
+    pub(super) async fn commit_settled(
         &self,
         mut tx: Tx,
         agent: &Agent,
@@ -285,6 +304,15 @@ impl Broker {
         for (request, decision) in settled.requests.iter().zip(&settled.decisions) {
             tx.insert_request(request);
             tx.insert_decision(decision, Some(request.id), Some(task.id), &agent.id);
+            if request.pending().is_some() {
+                tx.check_alone_waiting(request);
+            }
+        }
+        for repeated in &settled.repeated {
+            tx.check_request(&repeated.request);
+        }
+        for grant in &settled.grants {
+            tx.insert_grant(grant);
         }
         for (grant, begun) in &settled.begun {
             tx.insert_grant(grant);
@@ -313,15 +341,16 @@ impl Broker {
         settled: Settled,
         control: Control,
     ) -> Result<TaskAnswer, BrokerError> {
-        let Settled { requests, decisions, begun, seal_to } = settled;
-        if requests.iter().all(|request| matches!(request.state, RequestState::Denied { .. })) {
-            return Err(denial(&task, &decisions));
+        if settled.all_denied() {
+            return Err(denial(&task, &settled.decisions));
         }
+        let Settled { requests, decisions, repeated, begun, seal_to, .. } = settled;
         let ground = Ground { task, seen: control, fresh_until: caller.expires_at, seal_to };
         let (ready, failed) = self.finish_mints(begun, &ground).await;
-        let waits = requests.iter().any(|request| request.pending().is_some());
+        let waits = !repeated.is_empty() || requests.iter().any(|request| request.pending().is_some());
         let failed = refuse_or_tell(failed, !ready.is_empty() || waits)?;
-        Ok(self.answer_fresh(&ground.task, &requests, &decisions, ready, failed.as_ref()))
+        let fresh = requests.iter().zip(&decisions);
+        Ok(self.answer_fresh(&ground.task, fresh, &repeated, ready, failed.as_ref()))
     }
 }
 
@@ -336,34 +365,6 @@ pub(super) fn refuse_or_tell(
         Some(error @ BrokerError::Mint(MintError::TargetChanged(_))) if !something_else => Err(error),
         Some(error) if !something_else && !matches!(error, BrokerError::Mint(_)) => Err(error),
         other => Ok(other),
-    }
-}
-
-/// Note that scopes were asked for and what policy said.
-fn note_request(request: &AccessRequest, decision: &Decision, record: &mut Record<'_>) {
-    let scopes: Vec<String> = request.scopes.iter().map(ToString::to_string).collect();
-    record.note(
-        EventKind::AccessRequested,
-        Subjects { decision: None, ..about_request(request) },
-        [
-            ("digest", request.digest.to_string().into()),
-            ("scopes", scopes.into()),
-            ("ttl_seconds", i64::from(request.ttl.as_secs()).into()),
-        ],
-    );
-    note_decision(request, decision, record);
-    match &request.state {
-        RequestState::Pending { rule, lapses_at, .. } => {
-            record.note(
-                EventKind::ApprovalAwaited,
-                about_request(request),
-                [("lapses_at", lapses_at.to_string().into()), ("rule", rule.to_string().into())],
-            );
-        }
-        RequestState::Denied { reason } => {
-            record.note(EventKind::AccessDenied, about_request(request), [("reason", reason.as_str().into())]);
-        }
-        RequestState::Granted { .. } | RequestState::Withdrawn | RequestState::Lapsed => {}
     }
 }
 

@@ -126,13 +126,10 @@ impl Broker {
         let decision = self.reevaluate(&asking, &grant.scopes, grant.ttl)?;
         let permitted = matches!(decision.outcome, Outcome::Permit(_)) && !count.voters.is_empty();
         if !permitted {
+            let why = count.why_not();
             // Under the same policy a plan differs because the backend is set up otherwise, or because the request was changed.
-            return Ok(Err(match count.why_not() {
-                Unpermitted::PlanChanged if !self.fits_its_seal(grant, request, asking.task)? => {
-                    Unpermitted::RequestChanged
-                }
-                why => why,
-            }));
+            let by_hand = why == Unpermitted::PlanChanged && !self.fits_its_seal(grant, request, asking.task)?;
+            return Ok(Err(if by_hand { Unpermitted::RequestChanged } else { why }));
         }
         // After the reasons that name what has changed: whatever else differs was changed behind our back.
         if !self.fits_its_seal(grant, request, asking.task)? || !is_within_what_is_left(grant, request, &count) {

@@ -1,8 +1,11 @@
 //! What a person said about a request, as it comes over the wire: read once, refused in one sentence where it cannot be.
 
 use super::BrokerError;
+use super::passkeys::statement_of;
 use crate::api::{AssertionAsk, VerdictAsk};
-use crate::domain::{AccessRequest, Digest, Message, Narrowing, NarrowingRefusal, Scope, Ttl, Verdict};
+use crate::domain::{
+    AccessRequest, Digest, Message, Narrowing, NarrowingRefusal, Person, RequestId, Scope, Ttl, Verdict, VerdictStatement,
+};
 
 /// What a person said, read once.
 pub(super) struct Said {
@@ -13,13 +16,17 @@ pub(super) struct Said {
     drop_scopes: Vec<Scope>,
     narrows: bool,
     pub assertion: Option<AssertionAsk>,
+    /// As it came: what a passkey signs.
+    as_sent: VerdictAsk,
 }
 
 impl Said {
     /// From the wire.
     pub(super) fn read(ask: VerdictAsk) -> Result<Self, BrokerError> {
+        let as_sent = ask.clone();
         let invalid = |why: &str| BrokerError::Invalid(why.to_owned());
-        let verdict: Verdict = ask.verdict.parse().map_err(|_| invalid("`verdict` is `approve` or `deny`"))?;
+        let verdict: Verdict =
+            ask.verdict.parse().map_err(|_| invalid("`verdict` is `approve`, `deny` or `break_glass`"))?;
         let shown = ask
             .request_digest
             .parse()
@@ -44,6 +51,7 @@ impl Said {
             drop_scopes: drop_scopes.collect::<Result<_, _>>()?,
             narrows,
             assertion: ask.assertion,
+            as_sent,
         })
     }
 
@@ -51,5 +59,10 @@ impl Said {
     pub(super) fn narrowing(&self, request: &AccessRequest) -> Result<Option<Narrowing>, NarrowingRefusal> {
         let narrowing = || Narrowing::new(self.ttl, self.drop_scopes.clone(), &request.scopes, request.ttl);
         self.narrows.then(narrowing).transpose()
+    }
+
+    /// What a passkey of this person's signs of it.
+    pub(super) fn statement(&self, person: &Person, request: RequestId) -> Result<VerdictStatement, BrokerError> {
+        statement_of(person, request, &self.as_sent)
     }
 }

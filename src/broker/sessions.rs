@@ -188,9 +188,9 @@ impl Broker {
         if self.policy.current().is_disabled(&behind.operator.person) {
             return Err(self.reject("person_disabled", Some(behind.operator.person.as_str()), &from.address).await);
         }
-        // Where it cannot be written now the groups that were known before count, as for whoever comes with a token.
-        if let Err(error) = self.note_membership(&behind.operator).await {
-            tracing::warn!(person = %behind.operator.person, %error, "what an issuer says of a person could not be noted");
+        if kind == SessionKind::Console {
+            // The issuer has just said what groups the person is in; a command line's session only repeats what it said before.
+            self.note_membership(&behind.operator).await?;
         }
         let now = self.clock.now();
         let life = match kind {

@@ -1,6 +1,7 @@
 //! From the nouns of the house to the shapes of the wire.
 
 use super::mint::Ready;
+use super::repeat::Repeated;
 use super::{Broker, BrokerError};
 use crate::api::{
     AgentAction, AgentView, ApprovalView, DecisionView, LeaseView, QuestionView, RequestSummary, TaskAnswer,
@@ -105,6 +106,11 @@ impl Broker {
         }
     }
 
+    /// Where a person reads and decides a request.
+    pub(super) fn review_url(&self, request: crate::domain::RequestId) -> String {
+        format!("{}/r/{request}", self.public_url)
+    }
+
     fn approval_view(
         &self,
         request: &AccessRequest,
@@ -114,7 +120,7 @@ impl Broker {
         given: u32,
     ) -> ApprovalView {
         ApprovalView {
-            url: format!("{}/r/{}", self.public_url, request.id),
+            url: self.review_url(request.id),
             rule: rule.to_string(),
             given,
             reason: reasons.join(" "),
@@ -122,20 +128,18 @@ impl Broker {
         }
     }
 
-    /// The answer to a question that was just settled, with the credentials that are ready.
-    pub(super) fn answer_fresh(
+    /// The answer to a question that was just settled, with what waited already and the credentials that are ready.
+    pub(super) fn answer_fresh<'a>(
         &self,
         task: &Task,
-        requests: &[AccessRequest],
-        decisions: &[Decision],
+        fresh: impl Iterator<Item = (&'a AccessRequest, &'a Decision)>,
+        repeated: &[Repeated],
         ready: Vec<Ready>,
         failed: Option<&BrokerError>,
     ) -> TaskAnswer {
-        let summaries = requests
-            .iter()
-            .zip(decisions)
-            .map(|(request, decision)| self.request_summary(request, Some(decision), 0))
-            .collect();
+        let fresh = fresh.map(|(request, decision)| self.request_summary(request, Some(decision), 0));
+        let waiting = repeated.iter().map(|one| self.request_summary(&one.request, Some(&one.decision), one.given));
+        let summaries = fresh.chain(waiting).collect();
         let mut answer = task_answer(task, summaries, Vec::new());
         self.add_credentials(&mut answer, ready, failed);
         answer

@@ -1,12 +1,16 @@
 //! `hallpass audit …`: what happened, to whom, and why.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::evidence;
 use super::failure::{Exit, Failure, Outcome};
 use super::output::{self, Row, say};
 use super::session::Session;
 use crate::api::EventView;
+use crate::app::telemetry::escape;
 use crate::client::{Client, EventsFilter};
 
 /// The most events a timeline shows.
@@ -21,6 +25,19 @@ pub(crate) enum AuditCommand {
     Timeline {
         /// The task's id
         task: String,
+    },
+    /// What was shown and what passkeys signed for a request, as a file to keep
+    Evidence {
+        /// The request's id
+        request: String,
+    },
+    /// Check such a file, without a server
+    VerifyApproval {
+        /// The file
+        file: PathBuf,
+        /// The domain that the passkeys must have signed for, e.g. hallpass.acme.example
+        #[arg(long, value_name = "DOMAIN")]
+        rp_id: Option<String>,
     },
 }
 
@@ -96,25 +113,45 @@ fn text(event: &Value, member: &str) -> String {
 /// # Errors
 /// [`Failure`].
 pub(crate) async fn run(command: AuditCommand, session: &Session) -> Outcome {
-    let client = session.client()?;
     match command {
         AuditCommand::Search(args) => {
-            let page = client.list_events(args.filter()).await?;
+            let page = session.client()?.list_events(args.filter()).await?;
             output::list(&page.items, session.output)?;
             if let Some(cursor) = page.next_cursor {
                 say(&format!("note: there are more; go on with --cursor {cursor}"));
             }
         }
         AuditCommand::Timeline { task } => {
-            let events = timeline(&client, &task).await?;
+            let events = timeline(&session.client()?, &task).await?;
             if events.is_empty() {
                 return Err(Failure::new(Exit::Failure, format!("no event is about task {task}"))
                     .fix("check the id; `hallpass audit search` lists what there is"));
             }
             output::list(&events, session.output)?;
         }
+        AuditCommand::Evidence { request } => {
+            let evidence = session.client()?.read_evidence(&request).await?;
+            let text = serde_json::to_string_pretty(&evidence)
+                .map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+            output::print(&text)?;
+        }
+        AuditCommand::VerifyApproval { file, rp_id } => return verify(&file, rp_id.as_deref()),
     }
     Ok(0)
+}
+
+/// Check evidence; nobody is called.
+fn verify(file: &Path, rp_id: Option<&str>) -> Outcome {
+    match evidence::verify_file(file, rp_id) {
+        Ok(lines) => {
+            lines.iter().try_for_each(|line| output::print(&escape(line)))?;
+            output::print("verified")?;
+            Ok(0)
+        }
+        Err(flaw) => Err(Failure::new(Exit::Failure, format!("not verified: {flaw}")).fix(
+            "fetch the evidence again; if it stays so, somebody changed it, and what it says must not be relied on",
+        )),
+    }
 }
 
 impl SearchArgs {

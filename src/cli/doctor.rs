@@ -45,6 +45,7 @@ pub(crate) async fn run(told: Option<&Path>) -> Outcome {
     findings.extend(issuers(&config).await);
     findings.push(sign_in(&config).await);
     findings.extend(policy_and_backends(&config).await);
+    findings.extend(channels(&config).await);
     let mut failed = 0_usize;
     for finding in &findings {
         let what = escape(&finding.what);
@@ -182,6 +183,28 @@ async fn policy_and_backends(config: &Config) -> Vec<Finding> {
             findings.extend(rights(&minters).await);
         }
         Err(why) => findings.push(finding("backends", Err(why), "mend [[backends]]")),
+    }
+    findings
+}
+
+/// Ask each channel whether it could be sent to; nobody is told anything.
+async fn channels(config: &Config) -> Vec<Finding> {
+    let fix = "mend its section of [[notify]]; see docs/notifications.md for what each kind needs";
+    let channels = match inspect::channels(config) {
+        Ok(channels) => channels,
+        Err(why) => return vec![finding("channels", Err(why), fix)],
+    };
+    let mut findings = Vec::new();
+    for channel in channels.iter() {
+        let checked = tokio::time::timeout(CHECK_TIMEOUT, channel.sender.check()).await;
+        let found = checked.unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_TIMEOUT.as_secs())));
+        findings.push(finding(format!("channel {}", channel.name), found, fix));
+    }
+    if let Ok(bundle) = inspect::bundle(config) {
+        let idle = inspect::idle_groups(config, &bundle);
+        if !idle.is_empty() {
+            findings.push(finding("channels' groups", Err(idle.join("; ")), fix));
+        }
     }
     findings
 }

@@ -39,15 +39,18 @@ impl Exit {
             | P::CsrfFailed
             | P::ScopeAboveCeiling
             | P::SelfApprovalForbidden
+            | P::PasskeyRefused
             | P::NotAnApprover => Self::Denied,
             P::InvalidRequest
             | P::ScopeInvalid
             | P::ScopeUnmappable
             | P::TtlTooLong
             | P::PurposeInvalid
-            | P::PurposeForbiddenCharacters => Self::Usage,
+            | P::PurposeForbiddenCharacters
+            | P::NotRequestable
+            | P::InvalidDenialBinding => Self::Usage,
             P::InvalidToken | P::IssuerUnavailable | P::StepUpRequired => Self::Unauthenticated,
-            P::TaskClosed | P::ApprovalExpired | P::ApprovalUsed => Self::Ended,
+            P::TaskClosed | P::ApprovalExpired | P::ApprovalUsed | P::ExpiredDenial | P::TaskExpired => Self::Ended,
             P::BackendUnavailable | P::BackendRejected | P::TargetChanged => Self::Backend,
             P::PolicyChanged
             | P::PolicyInvalid
@@ -59,6 +62,9 @@ impl Exit {
             | P::AlreadyDone
             | P::TooManyLeases
             | P::IdempotencyConflict
+            | P::DuplicateRequest
+            | P::UnknownTask
+            | P::InvalidTaskState
             | P::InProgress
             | P::KillSwitchActive
             | P::NotImplemented

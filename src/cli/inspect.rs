@@ -1,11 +1,13 @@
 //! What can be said of a configuration without starting anything: its secrets, its issuers, its policy bundle, its backends,
 //! and whether they fit together. `config check`, `doctor` and `dev` ask the same questions here.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::config::Config;
 use crate::identity::Verifiers;
 use crate::minter::{MinterDeps, Minters, SandboxBackend};
+use crate::notify::{Channels, SenderDeps};
 use crate::policy::Bundle;
 use crate::sys::keys::KeyRing;
 use crate::sys::{HttpClient, SystemClock, SystemEntropy};
@@ -47,6 +49,33 @@ pub(crate) fn minters(config: &Config) -> Result<Minters, String> {
     Minters::build(&config.backends, &deps).map_err(|error| error.to_string())
 }
 
+/// The channels by which people are told; nothing is sent.
+///
+/// # Errors
+/// In words.
+pub(crate) fn channels(config: &Config) -> Result<Channels, String> {
+    let http = HttpClient::new(None).map_err(|error| error.to_string())?;
+    let deps = SenderDeps { http, folder: config.folder() };
+    Channels::build(&config.notify, &deps).map_err(|error| error.to_string())
+}
+
+/// What no rule of the bundle could ever lead to: a channel for a group that decides nothing is told of nothing.
+pub(crate) fn idle_groups(config: &Config, bundle: &Bundle) -> Vec<String> {
+    let policies: Vec<&String> = bundle
+        .files()
+        .iter()
+        .filter(|(path, _)| Path::new(path).extension().is_some_and(|ending| ending == "cedar"))
+        .map(|f| f.1)
+        .collect();
+    let mut found = Vec::new();
+    for channel in &config.notify {
+        for group in channel.groups.iter().filter(|group| !policies.iter().any(|text| text.contains(group.as_str()))) {
+            found.push(format!("channel `{}` is for the group `{group}`, which no policy names", channel.name));
+        }
+    }
+    found
+}
+
 /// Issuers that agents are bound to but that nobody configured: those agents could never come in.
 pub(crate) fn unknown_issuers(config: &Config, bundle: &Bundle, verifiers: &Verifiers) -> Vec<String> {
     let known = verifiers.issuers();
@@ -72,6 +101,9 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     let verifiers = verifiers(config).map_err(|why| found.push(why)).ok();
     let bundle = bundle(config).map_err(|problems| found.extend(problems)).ok();
     let minters = minters(config).map_err(|why| found.push(why)).ok();
+    if let Err(why) = channels(config) {
+        found.push(why);
+    }
     if let (Some(bundle), Some(verifiers)) = (&bundle, &verifiers) {
         found.extend(unknown_issuers(config, bundle, verifiers));
     }

@@ -9,6 +9,7 @@ mod delegation;
 mod demo;
 mod dev;
 mod doctor;
+mod evidence;
 mod exec;
 mod explain;
 mod failure;
@@ -20,6 +21,7 @@ mod lease;
 mod login;
 mod migrate;
 mod output;
+mod passkey;
 mod policy;
 mod reconcile;
 mod refusal;
@@ -143,6 +145,11 @@ enum Command {
         #[command(subcommand)]
         command: insights::InsightsCommand,
     },
+    /// What you sign with
+    Passkey {
+        #[command(subcommand)]
+        command: passkey::PasskeyCommand,
+    },
     /// What is live
     Lease {
         #[command(subcommand)]
@@ -227,6 +234,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Inbox { command } => inbox::run(command, &session).await,
         Command::Delegation { command } => delegation::run(command, &session).await,
         Command::Insights { command } => insights::run(command, &session).await,
+        Command::Passkey { command } => passkey::run(command, &session).await,
         Command::Lease { command } => lease::run(command, &session).await,
         Command::Revoke(args) => revoke::run(args, &session).await,
         Command::Agent { command } => agent::run(command, &session).await,

@@ -101,6 +101,13 @@ pub(crate) enum TaskCommand {
         /// What you say to it, at most 500 characters
         text: String,
     },
+    /// Take back a request of a task that waits for people
+    Withdraw {
+        /// The task's id
+        task: String,
+        /// The request's id
+        request: String,
+    },
     /// End a task because its work is done
     Complete {
         /// The task's id
@@ -137,6 +144,11 @@ pub(crate) async fn run(command: TaskCommand, session: &Session) -> Outcome {
             let lines =
                 [("question", answered.text.clone()), ("answer", answered.asserted_answer.clone().unwrap_or_default())];
             output::one(&answered, &answered.id, session.output, &lines)?;
+            Ok(0)
+        }
+        TaskCommand::Withdraw { task, request } => {
+            let answer = client.withdraw(&task, &request).await?;
+            show(&answer, session.output)?;
             Ok(0)
         }
         TaskCommand::Complete { task } => closure(&client.complete(&task).await?, session.output),

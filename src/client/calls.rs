@@ -99,6 +99,15 @@ impl Client {
         self.post(&format!("v1/tasks/{}/requests", segment(task)?), Some(ask), None).await
     }
 
+    /// `POST /v1/tasks/{id}/requests/{request}/withdraw`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn withdraw(&self, task: &str, request: &str) -> Result<TaskAnswer, ClientError> {
+        let path = format!("v1/tasks/{}/requests/{}/withdraw", segment(task)?, segment(request)?);
+        self.post(&path, NO_BODY, None).await
+    }
+
     /// `POST /v1/tasks/{id}/credentials`.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 
 mod calls;
 mod error;
+mod passkeys;
 mod people;
 mod sign_in;
 mod token;

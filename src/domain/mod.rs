@@ -12,10 +12,13 @@ mod decision;
 mod delegation;
 mod digest;
 mod event;
+mod filing;
 mod grant;
 mod id;
 mod lease;
 mod narrowing;
+mod notice;
+mod passkey;
 mod plan;
 mod question;
 mod review;
@@ -40,13 +43,19 @@ pub use decision::{Decision, Denial, Outcome, PolicyRef, Terms};
 pub use delegation::Delegation;
 pub use digest::Digest;
 pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
+pub use filing::{Callback, FiledItem, FiledText, Filing};
 pub use grant::{Approved, Grant, GrantRecord, GrantState};
 pub use id::{
-    AgentId, ApprovalId, DecisionId, DelegationId, EventId, GrantId, IdError, LeaseId, NoticeId, PasskeyId, QuestionId,
-    RequestId, SessionId, TaskId,
+    AgentId, ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, IdError, LeaseId, NoticeId,
+    PasskeyId, QuestionId, RequestId, SessionId, TaskId,
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use narrowing::{Narrowing, NarrowingRefusal};
+pub use notice::{Notice, NoticeKind, NoticeState};
+pub use passkey::{
+    Backup, ChallengeKind, Passkey, PasskeyChallenge, PasskeyFault, RegistrationStatement, Shown, StatedNarrow,
+    VerdictStatement,
+};
 pub use plan::{MintPlan, PlanDigest};
 pub use question::Question;
 pub use review::{Finding, Review};
@@ -54,7 +63,7 @@ pub use scope::{Ceiling, CeilingEntry, EntryName, Name, Scope, ScopeError, Scope
 pub use session::{DeviceSignIn, DeviceSignInState, Session, SessionKind};
 pub use shared_issuers::required_pins;
 pub use task::{Beneficiary, Task, TaskRecord, TaskState};
-pub use text::{Message, Purpose, TextError, forbidden_characters};
+pub use text::{Message, PasskeyName, Purpose, TextError, forbidden_characters};
 pub use time::{Timestamp, Ttl, TtlError};
 pub use unpermitted::Unpermitted;
 pub(crate) use word::words;

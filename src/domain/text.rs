@@ -145,6 +145,10 @@ readable! {
     /// What an agent says to an approver: 1 to 500 characters, at most 20 lines, nothing invisible.
     Message, "message", 500, 20
 }
+readable! {
+    /// What a person calls a passkey: 1 to 64 characters in one line, nothing invisible.
+    PasskeyName, "name", 64, 1
+}
 
 #[cfg(test)]
 mod tests {

@@ -53,7 +53,8 @@ pub(super) struct RequestId(pub(super) String);
 pub(super) async fn frame(State(state): State<Arc<HttpState>>, mut request: Request, next: Next) -> Response {
     let id = taken_over(request.headers()).unwrap_or_else(|| state.request_ids.make());
     request.extensions_mut().insert(RequestId(id.clone()));
-    let is_private = ["/v1/", "/oauth/"].iter().any(|prefix| request.uri().path().starts_with(prefix));
+    let is_private = ["/v1/", "/oauth/", "/access/"].iter().any(|prefix| request.uri().path().starts_with(prefix));
+    let in_text = super::authzen::answers_in_text(request.uri().path());
     let method = method_word(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::error_span!(
@@ -73,7 +74,7 @@ pub(super) async fn frame(State(state): State<Arc<HttpState>>, mut request: Requ
         };
         if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
             refusal.record();
-            response = refusal.render(&state.public_url, &id);
+            response = if in_text { refusal.render_text() } else { refusal.render(&state.public_url, &id) };
         }
         let status = response.status().as_u16();
         let route = route.as_ref().map_or("unmatched", MatchedPath::as_str).to_owned();

@@ -4,12 +4,15 @@
 mod address;
 mod admission;
 mod agents;
+mod authzen;
 mod body;
 mod caller;
+mod chat;
 mod console;
 mod delegations;
 mod delivery;
 mod device;
+mod filings;
 mod frame;
 mod health;
 mod idempotency;
@@ -18,6 +21,7 @@ mod introspect;
 mod leases;
 mod lists;
 mod metrics;
+mod passkeys;
 mod policy;
 mod problem;
 mod questions;
@@ -105,6 +109,7 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(tasks::open))
         .routes(routes!(tasks::read))
         .routes(routes!(tasks::ask_for_more))
+        .routes(routes!(tasks::withdraw))
         .routes(routes!(tasks::collect))
         .routes(routes!(tasks::heartbeat))
         .routes(routes!(tasks::complete))
@@ -120,6 +125,14 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(delegations::end))
         .routes(routes!(questions::ask))
         .routes(routes!(questions::answer_one))
+        .routes(routes!(passkeys::challenge))
+        .routes(routes!(passkeys::evidence))
+        .routes(routes!(passkeys::list))
+        .routes(routes!(passkeys::begin))
+        .routes(routes!(passkeys::register))
+        .routes(routes!(passkeys::rename))
+        .routes(routes!(passkeys::end))
+        .routes(routes!(chat::slack))
         .routes(routes!(leases::list))
         .routes(routes!(leases::revoke))
         .routes(routes!(policy::scopes))
@@ -141,6 +154,12 @@ fn assemble() -> OpenApiRouter<Arc<HttpState>> {
         .routes(routes!(lists::read))
         .routes(routes!(lists::krl))
         .routes(routes!(lists::status_list))
+        .routes(routes!(authzen::configuration))
+        .routes(routes!(authzen::evaluation))
+        .routes(routes!(authzen::evaluations))
+        .routes(routes!(filings::file))
+        .routes(routes!(filings::read))
+        .routes(routes!(filings::cancel, filings::delete))
         .routes(routes!(health::jwks))
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))

@@ -110,7 +110,10 @@ impl Refusal {
     /// The problem document as a response.
     pub(super) fn render(&self, public_url: &str, request_id: &str) -> Response {
         let problem = Problem {
-            kind: format!("{public_url}/problems/{}", self.kind.slug()),
+            kind: match self.kind.standard() {
+                Some(urn) => urn.to_owned(),
+                None => format!("{public_url}/problems/{}", self.kind.slug()),
+            },
             code: self.kind.slug().to_owned(),
             title: self.kind.title().to_owned(),
             status: self.kind.status(),
@@ -122,10 +125,21 @@ impl Refusal {
             task: self.about.task.clone(),
             decision: self.about.decision.clone(),
         };
-        let mut response = Response::new(Body::from(serde_json::to_vec(&problem).unwrap_or_default()));
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        self.dress(Body::from(body), HeaderValue::from_static("application/problem+json"))
+    }
+
+    /// Its detail as a line of text, where a standard wants no document (AuthZEN §10.1).
+    pub(super) fn render_text(&self) -> Response {
+        let body = self.detail.clone().into_owned();
+        self.dress(Body::from(body), HeaderValue::from_static("text/plain; charset=utf-8"))
+    }
+
+    fn dress(&self, body: Body, content_type: HeaderValue) -> Response {
+        let mut response = Response::new(body);
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, content_type);
         if let Some(secs) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, secs);
         }

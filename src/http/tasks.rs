@@ -16,7 +16,7 @@ use crate::broker::{AgentCaller, MAX_WAIT};
 use crate::domain::EndCause;
 
 use super::body::{Json, JsonOrNone, NoBody, Params};
-use super::caller::{Agent, Anyone, PathId};
+use super::caller::{Agent, Anyone, PathId, PathIds};
 use super::delivery::Delivery;
 use super::idempotency::IdempotencyKey;
 use super::refusal::Refusal;
@@ -122,6 +122,29 @@ pub(super) async fn ask_for_more(
     let delivery = detached(&state, work).await?;
     let status = if delivery.waits() { StatusCode::ACCEPTED } else { StatusCode::CREATED };
     Ok(delivery.respond(status))
+}
+
+/// Take a request back
+///
+/// Nobody is asked about it any more. The task goes on without it; what is decided already stays as it was decided.
+#[utoipa::path(post, path = "/v1/tasks/{id}/requests/{request}/withdraw", operation_id = "withdraw_request", tag = "tasks", security(("agentToken" = [])),
+    params(("id" = String, Path, description = "The task's id"), ("request" = String, Path, description = "The request's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this request, so that it may be sent again safely")),
+    responses(
+        (status = 200, description = "The task", body = TaskAnswer),
+        (status = 409, description = "already-decided"),
+        (status = 422, description = "idempotency-conflict"),
+    ))]
+pub(super) async fn withdraw(
+    State(state): Shared,
+    Agent(agent): Agent,
+    PathIds(id, request): PathIds,
+    IdempotencyKey(key): IdempotencyKey,
+    _: NoBody,
+) -> Result<Response, Refusal> {
+    let broker = state.broker.clone();
+    let work = async move { broker.withdraw_request(&agent, &id, &request, key).await };
+    Ok(answer(&detached(&state, work).await?))
 }
 
 /// Collect what has been granted since

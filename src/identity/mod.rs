@@ -14,6 +14,7 @@ mod roca;
 mod settings;
 mod spiffe;
 mod verifiers;
+pub mod webauthn;
 
 pub use algorithm::Algorithm;
 pub use presented::PresentedToken;

@@ -151,6 +151,18 @@ impl Bundle {
         self.people.operator(issuer, subject, email, groups)
     }
 
+    /// The registered person who has this identity; nobody else can be told from a stranger by it.
+    #[must_use]
+    pub fn person_with_identity(&self, issuer: &str, subject: &str) -> Option<Person> {
+        self.people.with_identity(issuer, subject)
+    }
+
+    /// The e-mail address of a registered person, in lower case.
+    #[must_use]
+    pub fn address_of(&self, person: &Person) -> Option<&str> {
+        self.people.address(person)
+    }
+
     /// The registered person an agent names as beneficiary, by name or e-mail address, however it is capitalised.
     #[must_use]
     pub fn person_of_beneficiary(&self, text: &str) -> Option<Person> {

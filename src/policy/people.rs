@@ -100,6 +100,16 @@ impl People {
         }
     }
 
+    /// The registered person who has this identity.
+    pub(super) fn with_identity(&self, issuer: &str, subject: &str) -> Option<Person> {
+        self.identities.get(issuer).and_then(|subjects| subjects.get(subject)).cloned()
+    }
+
+    /// The address a registered person has.
+    pub(super) fn address(&self, person: &Person) -> Option<&str> {
+        self.addresses.iter().find(|(_, owner)| *owner == person).map(|(address, _)| address.as_str())
+    }
+
     /// The registered person of that name or address, however it is capitalised.
     pub(super) fn find(&self, text: &str) -> Option<Person> {
         let written = text.trim().to_lowercase();

@@ -47,6 +47,19 @@ pub(super) const CHECK: Statement = Statement {
     ),
 };
 
+/// After the inserts: no other request of the task waits for the same thing. Groups take turns, so of two that ask for it at
+/// the same moment one finds the other.
+pub(super) const CHECK_ALONE: Statement = Statement {
+    table: TABLE,
+    expect: Expect::Seen,
+    sql: grouped!(
+        "-- access_requests.check_alone
+        SELECT v.value->>0 AS id FROM ",
+        " WHERE NOT EXISTS (SELECT 1 FROM access_request AS r WHERE r.task_id = v.value->>1 AND r.digest = v.value->>2
+            AND r.id <> v.value->>0 AND r.state = 'pending')"
+    ),
+};
+
 macro_rules! select {
     ($name:literal, $rest:literal) => {
         concat!(
@@ -97,6 +110,13 @@ impl Tx {
         self.list.push(Change::RequestUpdate, |row| {
             row.show(before.id).text(before.state.as_str());
             moving(row, after);
+        });
+    }
+
+    /// Commit only if no other request of its task waits with the same digest.
+    pub fn check_alone_waiting(&mut self, request: &AccessRequest) {
+        self.list.push(Change::RequestAlone, |row| {
+            row.show(request.id).show(request.task).show(request.digest);
         });
     }
 

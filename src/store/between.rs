@@ -4,8 +4,8 @@ use tokio::time::error::Elapsed;
 
 use super::committer::{Committer, GROUP_PATIENCE};
 use super::{
-    Claim, StoreError, claims, device_sign_ins, idempotency, kept_secrets, sealed_deliveries, sessions, tokens_seen,
-    unavailable, viewings,
+    Claim, StoreError, callbacks, claims, device_sign_ins, idempotency, kept_secrets, notices, passkeys, sealed_deliveries,
+    sessions, tokens_seen, unavailable, viewings,
 };
 use crate::domain::{Lease, Name, Timestamp};
 
@@ -53,6 +53,9 @@ impl Committer {
             sessions::FORGET,
             device_sign_ins::FORGET,
             viewings::FORGET,
+            passkeys::FORGET,
+            notices::FORGET,
+            callbacks::FORGET,
         ];
         for sql in forgetful {
             for _ in 0..FORGET_ROUNDS {

@@ -145,7 +145,7 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<StoredEvent, StoreError> {
+pub(super) fn read(row: &AnyRow) -> Result<StoredEvent, StoreError> {
     let row = Reader::new(TABLE, row);
     Ok(StoredEvent {
         seq: row.int("seq")?,

@@ -36,7 +36,7 @@ macro_rules! migrations {
 
 migrations! { "0001_tasks", "0002_access", "0003_leases", "0004_events", "0005_control", "0006_fewer_indexes",
 "0007_delivery_and_ending", "0008_ending", "0009_lineage", "0010_rows", "0011_revocation_lists",
-"0012_kept_secrets", "0013_approvals", "0014_people", "0015_sessions" }
+"0012_kept_secrets", "0013_approvals", "0014_people", "0015_sessions", "0016_passkeys", "0017_notices", "0018_authzen" }
 
 const CREATE: &str = "-- migrate.create
     CREATE TABLE IF NOT EXISTS migration (name TEXT NOT NULL PRIMARY KEY, checksum TEXT NOT NULL)";

@@ -6,6 +6,7 @@ mod approvals;
 mod asked;
 mod between;
 mod bundles;
+mod callbacks;
 mod claims;
 mod codec;
 mod committer;
@@ -17,6 +18,7 @@ mod delegations;
 mod device_sign_ins;
 mod events;
 mod figures;
+mod filings;
 mod grants;
 mod group;
 mod idempotency;
@@ -27,8 +29,11 @@ mod lineage;
 mod listen;
 mod lock;
 mod migrate;
+mod notices;
 mod over;
+mod passkeys;
 mod people_known;
+mod people_told;
 mod probe;
 mod questions;
 mod queue;
@@ -64,6 +69,7 @@ pub use kept_secrets::KeptSecret;
 pub use leases::LeaseFilter;
 pub use lineage::{History, Lineage};
 pub use listen::{Hint, Hints};
+pub use notices::NoticeChanges;
 pub use over::OverRow;
 pub use people_known::KnownPerson;
 pub use sealed_deliveries::SealedDelivery;
@@ -243,8 +249,8 @@ impl Store {
         Tx::new(name, Arc::clone(&self.inner.queue), self.lane)
     }
 
-    /// Forget used tokens, idempotency keys, sealed credentials, what is kept to end one, sessions and device sign-ins, each past
-    /// its time; how many. Never authority, so it needs no events.
+    /// Forget used tokens, idempotency keys, sealed credentials, callbacks, notices, what is kept to end a credential, sessions, device
+    /// sign-ins and what a passkey was to sign, each past its time; how many. Never authority, so it needs no events.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].

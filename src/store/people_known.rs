@@ -139,7 +139,7 @@ impl Store {
     }
 }
 
-fn read(row: &AnyRow) -> Result<KnownPerson, StoreError> {
+pub(super) fn read(row: &AnyRow) -> Result<KnownPerson, StoreError> {
     let row = Reader::new(TABLE, row);
     Ok(KnownPerson {
         issuer: row.text("issuer")?.to_owned(),

@@ -1,8 +1,8 @@
 //! Used tokens: a token's key is written once, so that nobody uses it twice.
 
-use super::Tx;
 use super::codec::grouped;
 use super::tx::{Change, Expect, Statement};
+use super::{Store, StoreError, Tx};
 use crate::domain::{Digest, Timestamp};
 
 pub(super) const INSERT: Statement = Statement {
@@ -26,5 +26,22 @@ impl Tx {
         self.list.push(Change::TokenSeen, |row| {
             row.show(key).time(at).time(keep_until);
         });
+    }
+}
+
+impl Store {
+    /// Take what may be taken once, by its key: whether it was the first time. Not about authority, so it needs no event; what is
+    /// then done has its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] or [`StoreError::Unknown`].
+    pub async fn take_once(&self, key: Digest, at: Timestamp, keep_until: Timestamp) -> Result<bool, StoreError> {
+        let mut tx = self.begin("tokens_seen.take_once");
+        tx.insert_token_seen(key, at, keep_until);
+        match tx.commit_without_facts().await {
+            Ok(()) => Ok(true),
+            Err(StoreError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }

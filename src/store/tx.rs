@@ -8,9 +8,9 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, control, decisions, delegations, device_sign_ins, events,
-    grants, idempotency, kept_secrets, leases, lineage, people_known, probe, questions, reviews, sealed_deliveries,
-    sessions, signing_keys, tasks, tokens_seen, viewings,
+    Control, StoreError, access_requests, approvals, bundles, callbacks, control, decisions, delegations, device_sign_ins, events,
+    filings, grants, idempotency, kept_secrets, leases, lineage, notices, passkeys, people_known, probe, questions, reviews,
+    sealed_deliveries, sessions, signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 
@@ -73,6 +73,15 @@ changes! {
     ReviewOverdue => reviews::OVERDUE,
     QuestionInsert => questions::INSERT,
     QuestionAnswer => questions::ANSWER,
+    ChallengeInsert => passkeys::INSERT_CHALLENGE,
+    ChallengeDelete => passkeys::DELETE_CHALLENGE,
+    PasskeyInsert => passkeys::INSERT,
+    PasskeyUse => passkeys::USE,
+    PasskeyUpdate => passkeys::UPDATE,
+    NoticeInsert => notices::INSERT,
+    NoticeCursorBegin => notices::BEGIN_CURSOR,
+    FilingInsert => filings::INSERT,
+    CallbackInsert => callbacks::INSERT,
     TaskUpdate => tasks::UPDATE,
     ApprovalReplace => approvals::REPLACE,
     RequestUpdate => access_requests::UPDATE,
@@ -86,9 +95,14 @@ changes! {
     SessionDelete => sessions::DELETE,
     DeviceUpdate => device_sign_ins::UPDATE,
     DeviceDelete => device_sign_ins::DELETE,
+    NoticeUpdate => notices::UPDATE,
+    NoticeCursorMove => notices::MOVE_CURSOR,
+    CallbackUpdate => callbacks::UPDATE,
+    CallbackDelete => callbacks::DELETE,
     TaskCheck => tasks::CHECK,
     RequestCheck => access_requests::CHECK,
     QuestionCheck => questions::CHECK,
+    RequestAlone => access_requests::CHECK_ALONE,
     GrantCheck => grants::CHECK,
     LeaseCheck => leases::CHECK_ALONE,
     LeaseUses => leases::CHECK_USES,

@@ -7,8 +7,8 @@ use ring::rand::SecureRandom as _;
 
 use super::Clock;
 use crate::domain::{
-    ApprovalId, DecisionId, DelegationId, EventId, GrantId, LeaseId, NoticeId, PasskeyId, QuestionId, RequestId,
-    SessionId, TaskId,
+    ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, LeaseId, NoticeId, PasskeyId,
+    QuestionId, RequestId, SessionId, TaskId,
 };
 
 /// Gives random bytes.
@@ -119,12 +119,18 @@ makers! {
     session -> SessionId,
     /// A new passkey's id.
     passkey -> PasskeyId,
+    /// A new challenge's id.
+    challenge -> ChallengeId,
     /// A new question's id.
     question -> QuestionId,
     /// A new delegation's id.
     delegation -> DelegationId,
     /// A new notice's id.
     notice -> NoticeId,
+    /// A new filing's id.
+    filing -> FilingId,
+    /// A new evaluation's id.
+    evaluation -> EvaluationId,
 }
 
 impl Ids {

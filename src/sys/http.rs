@@ -168,6 +168,24 @@ impl HttpClient {
         Ok(Incoming { status: answer.status(), headers: std::mem::take(answer.headers_mut()), body })
     }
 
+    /// Whether a URL may be called at all: what it is, and where its name leads at this moment. A name that leads nowhere may
+    /// lead somewhere later, and is judged again whenever it is called.
+    ///
+    /// # Errors
+    /// [`FetchError::UrlNotAllowed`] or [`FetchError::AddressBlocked`].
+    pub async fn check(&self, url: &Url, allow_private: bool) -> Result<(), FetchError> {
+        check_url(url, allow_private)?;
+        let Some(Host::Domain(name)) = url.host() else { return Ok(()) };
+        let Ok(name) = name.parse::<Name>() else { return Err(FetchError::UrlNotAllowed) };
+        if allow_private {
+            return Ok(());
+        }
+        let Ok(Ok(mut found)) = tokio::time::timeout(CONNECT_TIMEOUT, self.resolver.resolve(name)).await else {
+            return Ok(());
+        };
+        if found.any(|address| is_public(address.ip())) { Ok(()) } else { Err(FetchError::AddressBlocked) }
+    }
+
     /// GET a document and read it whole.
     ///
     /// # Errors

@@ -79,6 +79,8 @@ killpoints! {
     EndAfterCleanup = "end.after_cleanup",
     /// Due leases are claimed, and nothing has been done about them.
     ClaimAfterCommit = "claim.after_commit",
+    /// A channel was handed a notice, and that is not on record.
+    NoticeAfterSend = "notice.after_send",
     /// The kill switch is about to be committed.
     KillSwitchBeforeCommit = "kill_switch.before_commit",
     /// The kill switch is committed, and nothing has been ended yet.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::Sweep;
 use crate::broker::{Broker, BrokerError, SweepReport};
+use crate::domain::Name;
 
 macro_rules! chores {
     ($($(#[$meta:meta])* $name:ident, $word:literal, $broker:ident => $work:expr;)+) => { $(
@@ -35,6 +36,8 @@ chores! {
     EndOrphans, "end_orphans", broker => broker.sweep_orphans().await;
     /// Lets requests lapse.
     Lapse, "lapse", broker => broker.sweep_requests().await;
+    /// Tells those whose filings are settled.
+    CallBack, "call_back", broker => broker.sweep_callbacks().await;
     /// Ends everything while the kill switch is thrown.
     EndKilled, "end_killed", broker => broker.sweep_killed().await;
     /// Ends what suspended agents still hold.
@@ -56,8 +59,35 @@ chores! {
     };
     /// Says of reviews that are overdue that they are.
     LookBack, "overdue_reviews", broker => broker.sweep_reviews().await;
+    /// Works out who is to be told of what has happened.
+    NoteNotices, "note_notices", broker => broker.sweep_notices().await;
     /// Forgets what nobody can use any more.
     Forget, "forget", broker => broker.sweep_memory().await;
+}
+
+/// Sends what is due of one channel.
+struct SendNotices(Broker, Name);
+
+#[async_trait]
+impl Sweep for SendNotices {
+    fn name(&self) -> &'static str {
+        "send_notices"
+    }
+
+    async fn run_once(&self) -> Result<SweepReport, BrokerError> {
+        self.0.send_notices(&self.1).await
+    }
+}
+
+/// What tells people: none where nobody is to be told. Each channel is sent to on its own, so that one that hangs holds up no other.
+pub(super) fn notices(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
+    let channels = broker.channels();
+    if channels.is_empty() {
+        return Vec::new();
+    }
+    let mut chores: Vec<Arc<dyn Sweep>> = vec![Arc::new(NoteNotices(broker.clone()))];
+    chores.extend(channels.into_iter().map(|name| Arc::new(SendNotices(broker.clone(), name)) as Arc<dyn Sweep>));
+    chores
 }
 
 /// What looks from the backends to the rows.
@@ -72,6 +102,7 @@ pub(super) fn urgent(broker: &Broker) -> Vec<Arc<dyn Sweep>> {
         Arc::new(EndKilled(broker.clone())),
         Arc::new(EndTasks(broker.clone())),
         Arc::new(Lapse(broker.clone())),
+        Arc::new(CallBack(broker.clone())),
         Arc::new(RecheckPolicy(broker.clone())),
         Arc::new(RecheckPeople(broker.clone())),
         Arc::new(EndSuspended(broker.clone())),

@@ -64,6 +64,7 @@ pub fn start(broker: &Broker, intervals: Intervals, stopping: &CancellationToken
         // Each on its own: one that waits for a backend holds up no other.
         let mut urgent: Vec<Arc<dyn Sweep>> = chores::urgent(&broker);
         urgent.push(Arc::new(lanes::Lanes::new(&broker, &stop, &inner)));
+        urgent.extend(chores::notices(&broker));
         for chore in urgent {
             let calls = broker.sweep_calls();
             inner.spawn(drive(chore, intervals.ending, Some(calls), stop.clone()));

@@ -23,28 +23,36 @@ const SECTIONS: &[(&str, &str, &str, &[&str])] = &[
     ("policy", "src/app/config/settings.rs", "PolicySettings", &["folder"]),
     ("sign_in", "src/identity/provider/settings.rs", "SignInSettings", &[]),
     ("resource_servers", "src/app/config/settings.rs", "ResourceServerSettings", &[]),
+    ("access_requests", "src/app/config/settings.rs", "AccessRequestSettings", &[]),
     ("limits", "src/app/config/settings.rs", "LimitSettings", &[]),
+    ("passkeys", "src/identity/webauthn/party.rs", "PasskeySettings", &[]),
     ("issuers", "src/identity/settings.rs", "IssuerSettings", &[]),
     ("backends", "src/minter/settings.rs", "BackendSettings", &["rest"]),
+    ("notify", "src/notify/settings.rs", "ChannelSettings", &["rest"]),
 ];
 
-/// Every kind of backend but the sandbox, which exists in `hallpass dev` only.
-fn kinds() -> Vec<String> {
-    let registry = read("src/minter/registry.rs");
+/// Every kind of backend but the sandbox, which exists in `hallpass dev` only; or every kind of channel.
+fn kinds(section: &str) -> Vec<String> {
+    let registry = read(&format!("src/{}/registry.rs", room_of(section)));
     let kinds = registry.split_once("KINDS: &[(&str, Builder)] =").and_then(|(_, rest)| rest.split_once("];"));
-    let names = kinds.expect("src/minter/registry.rs has KINDS").0.split('"').skip(1).step_by(2);
+    let names = kinds.expect("the registry has KINDS").0.split('"').skip(1).step_by(2);
     names.filter(|kind| *kind != "sandbox").map(str::to_owned).collect()
 }
 
-/// The file with the settings of a kind, whose keys are its backends' own. Their words in the chart are the chart's.
-fn settings_of(kind: &str) -> String {
-    let kind = kind.replace('-', "_");
+/// The room whose registry knows the kinds of a section.
+fn room_of(section: &str) -> &'static str {
+    if section == "notify" { "notify" } else { "minter" }
+}
+
+/// The file with the settings of a kind, whose keys are its backends' or channels' own. Their words in the chart are the chart's.
+fn settings_of(section: &str, kind: &str) -> String {
+    let (room, kind) = (room_of(section), kind.replace('-', "_"));
     let mut places = [format!("{kind}.rs"), format!("{kind}/mod.rs"), format!("{kind}/settings.rs")]
-        .map(|file| format!("src/minter/{file}"))
+        .map(|file| format!("src/{room}/{file}"))
         .into_iter();
     let found = places.find(|path| exists(path) && read(path).contains("struct Settings {\n"));
     found.unwrap_or_else(|| {
-        panic!("src/minter/{kind} has no `struct Settings` in its own, its mod.rs or its settings.rs")
+        panic!("src/{room}/{kind} has no `struct Settings` in its own, its mod.rs or its settings.rs")
     })
 }
 
@@ -107,13 +115,14 @@ fn the_chart_knows_every_key_and_says_what_its_comment_says() {
                 Some(_) => {}
             }
         }
-        let of_kinds: BTreeSet<String> = if *section == "backends" {
-            kinds().iter().flat_map(|kind| fields(&settings_of(kind), "Settings")).map(|(key, _)| key).collect()
+        let of_kinds: BTreeSet<String> = if ["backends", "notify"].contains(section) {
+            let all = kinds(section);
+            all.iter().flat_map(|kind| fields(&settings_of(section, kind), "Settings")).map(|(key, _)| key).collect()
         } else {
             BTreeSet::new()
         };
         wrong.extend(
-            of_kinds.iter().filter(|key| offered.remove(*key).is_none()).map(|key| format!("no backends.{key}")),
+            of_kinds.iter().filter(|key| offered.remove(*key).is_none()).map(|key| format!("no {section}.{key}")),
         );
         wrong.extend(offered.keys().map(|key| format!("config.{section}.{key}: {path} has no such key")));
     }
@@ -124,10 +133,12 @@ fn the_chart_knows_every_key_and_says_what_its_comment_says() {
 }
 
 #[test]
-fn the_chart_offers_every_kind_of_backend() {
-    let backends = properties(&schema(), "backends");
-    let offered: Vec<&str> = backends["kind"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!(offered, kinds(), "the kinds in helm/hallpass/values.schema.json");
+fn the_chart_offers_every_kind_of_backend_and_of_channel() {
+    for section in ["backends", "notify"] {
+        let known = properties(&schema(), section);
+        let offered: Vec<&str> = known["kind"]["enum"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(offered, kinds(section), "the kinds of {section} in helm/hallpass/values.schema.json");
+    }
 }
 
 /// Looks at a schema and everything below it.

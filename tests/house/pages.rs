@@ -8,6 +8,8 @@ use super::{exists, files, read, root, settle, sources, tracked};
 const TYPES: &[(&str, &str, &str)] = &[
     ("Agent", "domain", "Agent"),
     ("Claim", "store", "Claim"),
+    ("Passkey", "domain", "Passkey"),
+    ("Verdict statement", "domain", "VerdictStatement"),
     ("Verified identity", "identity", "VerifiedIdentity"),
     ("Binding", "domain", "Binding"),
     ("Owner", "domain", "Owner"),
@@ -23,6 +25,7 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Scope set", "domain", "ScopeSet"),
     ("Ceiling", "domain", "Ceiling"),
     ("Access request", "domain", "AccessRequest"),
+    ("Filing", "domain", "Filing"),
     ("Decision", "domain", "Decision"),
     ("Terms", "domain", "Terms"),
     ("Approval", "domain", "Approval"),
@@ -35,6 +38,8 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("Audit event", "domain", "AuditEvent"),
     ("Session", "domain", "Session"),
     ("Device sign-in", "domain", "DeviceSignIn"),
+    ("Channel", "notify", "Channel"),
+    ("Notice", "domain", "Notice"),
     ("Sweep", "worker", "Sweep"),
 ];
 

@@ -94,7 +94,7 @@ fn public_async(source: &Source) -> Vec<(String, String)> {
 }
 
 /// Where something may be committed that no audit event explains, and why. Everything else goes through `Tx::commit`.
-const WITHOUT_FACTS: [(&str, &str); 8] = [
+const WITHOUT_FACTS: [(&str, &str); 13] = [
     ("src/store/tx.rs", "the commit itself, after it has taken its facts"),
     ("src/store/probe.rs", "the readiness probe proves that the database can be written"),
     ("src/store/idempotency.rs", "a key is remembered after an act that is safe to repeat, which has its own events"),
@@ -108,6 +108,14 @@ const WITHOUT_FACTS: [(&str, &str); 8] = [
         "a command line that asks and polls is nobody yet; what a person answers has an event",
     ),
     ("src/store/viewings.rs", "that a person was shown a request says how long they thought; no authority hangs on it"),
+    ("src/store/passkeys.rs", "what a passkey is asked to sign is kept for two minutes, and is no authority"),
+    ("src/store/notices.rs", "who is told what follows from events that are on record; it changes no authority"),
+    ("src/store/tokens_seen.rs", "a signed call is taken once, before what it asks for, which has its own events"),
+    (
+        "src/store/people_known.rs",
+        "that what rests on somebody's yes was looked at; what ended by that has its own events",
+    ),
+    ("src/store/callbacks.rs", "who is told of an outcome that is on record, and how often it was tried"),
     ("src/store/sealed_deliveries.rs", "what is kept sealed is forgotten once its lease has ended"),
 ];
 

@@ -8,6 +8,7 @@
     reason = "helpers of tests fail like tests; clippy lets only functions marked as tests do so"
 )]
 
+mod authzen;
 mod broker;
 mod cli;
 mod commit_lost;
@@ -23,7 +24,9 @@ mod http;
 mod identity;
 mod kill_run;
 mod minter;
+mod notify;
 mod openapi;
+mod passkeys;
 mod policy;
 mod replicas;
 mod sign_in;

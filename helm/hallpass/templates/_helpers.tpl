@@ -129,15 +129,42 @@ client_secret = { file = "/etc/hallpass/secrets/sign-in" }
 {{- end }}
 {{- end }}
 {{- end }}
+{{- range $index, $channel := $values.config.notify }}
+
+[[notify]]
+{{- range $key, $value := $channel }}
+{{- if eq $key "secrets" }}
+{{ $key }} = [
+{{- range $number, $secret := $value }}
+  { file = "/etc/hallpass/secrets/notify-{{ $index }}-{{ $key }}-{{ $number }}" },
+{{- end }}
+]
+{{- else if and (kindIs "map" $value) (hasKey $value "secret") }}
+{{ $key }} = { file = "/etc/hallpass/secrets/notify-{{ $index }}-{{ $key }}" }
+{{- else }}
+{{ $key }} = {{ include "hallpass.toml" $value }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range $index, $server := $values.config.resource_servers }}
 
 [[resource_servers]]
 secret = { file = "/etc/hallpass/secrets/resource-server-{{ $index }}" }
 {{- include "hallpass.tomlKeys" (omit $server "secret") }}
 {{- end }}
+{{- with $values.config.access_requests }}
+
+[access_requests]
+{{- include "hallpass.tomlKeys" . }}
+{{- end }}
 
 [limits]
 {{- include "hallpass.tomlKeys" $values.config.limits }}
+{{- with $values.config.passkeys }}
+
+[passkeys]
+{{- include "hallpass.tomlKeys" . }}
+{{- end }}
 {{- end -}}
 
 {{- define "hallpass.podSecurity" -}}

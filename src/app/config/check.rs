@@ -22,8 +22,10 @@ impl Config {
         self.check_public_url(&mut found);
         self.check_keys(&mut found);
         self.check_resource_servers(&mut found);
+        self.check_callback_hosts(&mut found);
         self.check_limits(&mut found);
         self.check_intervals(&mut found);
+        self.check_passkeys(&mut found);
         if self.issuers.is_empty() {
             found.push(
                 "there is no [[issuers]]: nobody could ever call; name the issuer of your workloads' identity tokens"
@@ -33,6 +35,16 @@ impl Config {
         self.check_sign_in(&mut found);
         self.check_store(&mut found);
         found
+    }
+
+    /// Where nothing is said and passkeys cannot be had, whoever asks for one is told why.
+    fn check_passkeys(&self, found: &mut Vec<String>) {
+        if self.passkeys == crate::identity::webauthn::PasskeySettings::default() {
+            return;
+        }
+        if let Err(error) = self.passkeys.party(&self.public_url()) {
+            found.push(format!("[passkeys]: {error}"));
+        }
     }
 
     fn check_listener(&self, found: &mut Vec<String>) {
@@ -177,6 +189,29 @@ impl Config {
             }
             if server.audiences.is_empty() {
                 found.push(format!("resource server `{id}`: name at least one audience it may ask about"));
+            }
+        }
+    }
+
+    fn check_callback_hosts(&self, found: &mut Vec<String>) {
+        let settings = &self.access_requests;
+        for (name, entries) in
+            [("callback_hosts", &settings.callback_hosts), ("private_callback_hosts", &settings.private_callback_hosts)]
+        {
+            for entry in entries {
+                // As a URL has it: nothing but a host, and perhaps a port.
+                let fits = Url::parse(&format!("https://{entry}/")).is_ok_and(|url| {
+                    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+                    let host = url.host_str().is_some_and(|host| entry.to_ascii_lowercase().starts_with(host));
+                    bare && host && url.username().is_empty() && !entry.ends_with('/')
+                });
+                if !fits {
+                    found.push(format!(
+                        "access_requests.{name} has `{}`, which is no host; write it like \"agents.acme.example\" or \
+                         \"10.0.5.7:8443\"",
+                        entry.escape_debug()
+                    ));
+                }
             }
         }
     }

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 pub use crate::sys::SecretRef;
 pub use load::Overrides;
 pub use settings::{
-    Config, IntervalSettings, KeySettings, LimitSettings, PolicySettings, ResourceServerSettings, ServerSettings,
-    StoreSection, TlsSettings,
+    AccessRequestSettings, Config, IntervalSettings, KeySettings, LimitSettings, PolicySettings,
+    ResourceServerSettings, ServerSettings, StoreSection, TlsSettings,
 };
 
 /// Where the configuration is looked for when nobody says.

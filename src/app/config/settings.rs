@@ -8,8 +8,10 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::SecretRef;
+use crate::identity::webauthn::PasskeySettings;
 use crate::identity::{IssuerSettings, SignInSettings};
 use crate::minter::BackendSettings;
+use crate::notify::ChannelSettings;
 use crate::sys::keys::KeyAlgorithm;
 
 /// The whole file.
@@ -42,9 +44,18 @@ pub struct Config {
     /// Who may introspect credentials.
     #[serde(default)]
     pub resource_servers: Vec<ResourceServerSettings>,
+    /// Ways to tell people.
+    #[serde(default)]
+    pub notify: Vec<ChannelSettings>,
+    /// How access requests of AuthZEN clients are told of.
+    #[serde(default)]
+    pub access_requests: AccessRequestSettings,
     /// How much at once.
     #[serde(default)]
     pub limits: LimitSettings,
+    /// Whom passkeys are for.
+    #[serde(default)]
+    pub passkeys: PasskeySettings,
     /// Made by `hallpass dev`: throw-away keys and an issuer on this machine that vouches for anybody who can read its
     /// secret. Only `hallpass dev` starts with it.
     #[serde(default)]
@@ -211,6 +222,16 @@ pub struct ResourceServerSettings {
     pub secret: SecretRef,
     /// The audiences it may ask about.
     pub audiences: Vec<String>,
+}
+
+/// `[access_requests]`: how access requests of AuthZEN clients are told of.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessRequestSettings {
+    /// Hosts that callbacks may go to, as `host` (port 443) or `host:port`; none by default. Their addresses must be public.
+    pub callback_hosts: Vec<String>,
+    /// The same for hosts of this network, which may have any address.
+    pub private_callback_hosts: Vec<String>,
 }
 
 /// `[limits]`: how much at once.

@@ -29,7 +29,7 @@ pub enum RequestState {
         /// One word: `not_permitted`, `forbidden`, `policy_error`, or `by_approver`.
         reason: String,
     },
-    /// The agent ended the task before there was an answer.
+    /// The agent took it back, or its task ended, before there was an answer.
     Withdrawn,
     /// Nobody answered in time.
     Lapsed,

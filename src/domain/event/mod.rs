@@ -35,8 +35,12 @@ words! {
         AccessGranted = "access.granted",
         /// A request was denied.
         AccessDenied = "access.denied",
-        /// A request was withdrawn with its task.
+        /// A request was withdrawn, by its agent or with its task.
         AccessWithdrawn = "access.withdrawn",
+        /// The same was asked for again while a request for it waits; there is still one.
+        AccessRepeated = "access.repeated",
+        /// A request was filed through the access request profile of AuthZEN, with what it was bound to.
+        AccessFiled = "access.filed",
         /// Nobody answered a request in time.
         AccessLapsed = "access.lapsed",
         /// A request waits for people.
@@ -91,6 +95,8 @@ words! {
         LeaseEnded = "lease.ended",
         /// A credential of ours that no lease answers for was found at a backend, and ended.
         OrphanRevoked = "orphan.revoked",
+        /// Nobody could be told by a channel; it was tried often and long enough.
+        NoticeFailed = "notice.failed",
         /// The kill switch was thrown.
         KillSwitchEngaged = "kill_switch.engaged",
         /// The kill switch was released.
@@ -103,6 +109,14 @@ words! {
         PolicyChanged = "policy.changed",
         /// A policy bundle was refused; the old one stays in force.
         PolicyChangeRejected = "policy.change_rejected",
+        /// A person registered a passkey.
+        PasskeyRegistered = "passkey.registered",
+        /// A person gave a passkey another name.
+        PasskeyRenamed = "passkey.renamed",
+        /// A person removed a passkey.
+        PasskeyRemoved = "passkey.removed",
+        /// A passkey's answer was refused.
+        PasskeyRefused = "passkey.refused",
         /// A signing key was made.
         KeyCreated = "key.created",
         /// A signing key became the one that signs.

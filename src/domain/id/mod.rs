@@ -147,6 +147,10 @@ typed_id! {
     PasskeyId, "pky", "passkey"
 }
 typed_id! {
+    /// Names one challenge to a passkey.
+    ChallengeId, "pkc", "challenge"
+}
+typed_id! {
     /// Names one question of a person to an agent.
     QuestionId, "qst", "question"
 }
@@ -157,6 +161,14 @@ typed_id! {
 typed_id! {
     /// Names one notice.
     NoticeId, "ntc", "notice"
+}
+typed_id! {
+    /// Names one filing.
+    FilingId, "fil", "filing"
+}
+typed_id! {
+    /// Names one evaluation, which is answered and not kept.
+    EvaluationId, "evl", "evaluation"
 }
 
 /// Names one agent: chosen by people in the policy bundle, so it is a name and not a number.

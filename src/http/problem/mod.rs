@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::api::ProblemKind as Kind;
-use crate::broker::BrokerError;
+use crate::broker::{BrokerError, FilingFault};
 use crate::domain::{StepUp, TextError, Unpermitted};
 use crate::minter::MintError;
 use crate::store::StoreError;
@@ -66,6 +66,8 @@ impl From<BrokerError> for Refusal {
                 Self::new(Kind::NotAnApprover, sentence(&said)).because_of(format!("not_in_group:{}", groups.join(",")))
             }
             E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
+            E::SignInAgain(_) | E::NoPasskeysHere(_) | E::PasskeyRefused(_) => passkey(&error, &said),
+            E::Filing(fault) => Self::new(filing_kind(fault), sentence(&said)),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::TooManyQuestions => Self::new(Kind::TooManyQuestions, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::AlreadyDone(_) => Self::new(Kind::AlreadyDone, sentence(&said)).because_of("already_done"),
@@ -147,6 +149,29 @@ fn step_up(wanted: StepUp, said: &str) -> Refusal {
     Refusal::new(Kind::StepUpRequired, format!("{} Nothing was recorded. {next}", sentence(said)))
         .because_of(wanted.as_str())
         .challenging("Bearer realm=\"hallpass\", error=\"insufficient_user_authentication\", max_age=\"600\"")
+}
+
+/// What keeps a passkey from being made or used.
+fn passkey(error: &BrokerError, said: &str) -> Refusal {
+    match error {
+        BrokerError::SignInAgain(_) => Refusal::new(Kind::StepUpRequired, sentence(said)),
+        BrokerError::PasskeyRefused(fault) => {
+            Refusal::new(Kind::PasskeyRefused, sentence(said)).because_of(fault.as_str())
+        }
+        _ => Refusal::new(Kind::NotImplemented, sentence(said)),
+    }
+}
+
+const fn filing_kind(fault: FilingFault) -> Kind {
+    match fault {
+        FilingFault::NotRequestable => Kind::NotRequestable,
+        FilingFault::Unbound(_) => Kind::InvalidDenialBinding,
+        FilingFault::DenialExpired => Kind::ExpiredDenial,
+        FilingFault::Duplicate => Kind::DuplicateRequest,
+        FilingFault::Unknown => Kind::UnknownTask,
+        FilingFault::Expired => Kind::TaskExpired,
+        FilingFault::Settled => Kind::InvalidTaskState,
+    }
 }
 
 fn text_kind(error: &TextError) -> Kind {

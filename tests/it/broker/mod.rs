@@ -20,6 +20,7 @@ mod once;
 mod people;
 mod policy;
 mod reconcile;
+mod repeated;
 mod replicas;
 mod restore;
 mod revocation_lists;

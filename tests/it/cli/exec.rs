@@ -109,6 +109,27 @@ fn exec_waits_for_a_person_and_then_runs() {
 }
 
 #[test]
+fn apr_13_a_narrower_yes_from_the_command_line_is_what_is_minted() {
+    let dev = Dev::start();
+    let write = ["exec", "--purpose", "publish", "--scope", "sandbox:releases:write", "--no-wait", "--", "true"];
+    assert_eq!(run(&mut dev.by("release-bot", &write)).0, 4);
+    let (_, request, _) = run(&mut dev.by("dev-approver", &["inbox", "list", "-o", "name"]));
+    let approve = ["inbox", "approve", request.trim()];
+    for (more, says) in [
+        (["--ttl", "2h"], "more than"),
+        (["--drop", "sandbox:releases:read"], "is not a scope of this request"),
+        (["--drop", "sandbox:releases:write"], "deny it instead"),
+    ] {
+        let (code, _, err) = run(dev.by("dev-approver", &approve).args(more));
+        assert!(code == 2 && err.contains(says), "{more:?}: {code} {err}");
+    }
+    let (code, out, err) = run(dev.by("dev-approver", &approve).args(["--ttl", "1m"]));
+    assert!(code == 0 && out.contains("granted"), "{out}{err}");
+    let (_, shown, _) = run(&mut dev.by("dev-approver", &["inbox", "show", request.trim(), "-o", "json"]));
+    assert!(shown.contains("\"ttl_seconds\": 60") || shown.contains("\"ttl_seconds\":60"), "{shown}");
+}
+
+#[test]
 fn what_is_denied_pending_unknown_or_away_has_its_exit_code() {
     let dev = Dev::start();
     let write = ["exec", "--purpose", "publish", "--scope", "sandbox:releases:write"];

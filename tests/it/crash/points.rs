@@ -22,20 +22,23 @@ pub(super) enum Fate {
 impl Minter {
     /// Whether a story with this minter gets there.
     pub(super) fn passes(self, point: KillPoint) -> bool {
-        self == Self::Outside
-            || !matches!(
-                point,
-                KillPoint::MintBeforeExternal
-                    | KillPoint::MintAfterExternal
-                    | KillPoint::MintAfterFact
-                    | KillPoint::MintAfterActivate
-                    | KillPoint::EndAfterIntent
-                    | KillPoint::EndAfterDisable
-                    | KillPoint::EndAfterFact
-                    | KillPoint::EndBeforeCleanup
-                    | KillPoint::EndAfterCleanup
-                    | KillPoint::ClaimAfterCommit
-            )
+        // Nobody is told anything in that story; tests/it/notify/crash.rs dies there.
+        let told = point == KillPoint::NoticeAfterSend;
+        !told
+            && (self == Self::Outside
+                || !matches!(
+                    point,
+                    KillPoint::MintBeforeExternal
+                        | KillPoint::MintAfterExternal
+                        | KillPoint::MintAfterFact
+                        | KillPoint::MintAfterActivate
+                        | KillPoint::EndAfterIntent
+                        | KillPoint::EndAfterDisable
+                        | KillPoint::EndAfterFact
+                        | KillPoint::EndBeforeCleanup
+                        | KillPoint::EndAfterCleanup
+                        | KillPoint::ClaimAfterCommit
+                ))
     }
 }
 
@@ -66,6 +69,6 @@ pub(super) fn fate(point: KillPoint, minter: Minter) -> Fate {
         | KillPoint::ClaimAfterCommit
         | KillPoint::KillSwitchBeforeCommit
         | KillPoint::KillSwitchAfterCommit => Fate::Completed,
-        KillPoint::StoreBeforeCommit | KillPoint::StoreAfterCommit => Fate::Any,
+        KillPoint::NoticeAfterSend | KillPoint::StoreBeforeCommit | KillPoint::StoreAfterCommit => Fate::Any,
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use hallpass::broker::{Broker, LimitSettings, Parts, ResourceServer};
+use hallpass::broker::{Broker, CallbackSettings, LimitSettings, Parts, ResourceServer};
 use hallpass::domain::Ttl;
 use hallpass::identity::{Provider, Verifiers};
 use hallpass::minter::{BackendSettings, MinterDeps, Minters, SandboxBackend};
+use hallpass::notify::{ChannelSettings, Channels, SenderDeps};
 use hallpass::policy::{Bundle, PolicyEngine};
 use hallpass::store::Store;
 use hallpass::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
@@ -22,7 +23,7 @@ use super::sign_in::CLIENT;
 pub(super) async fn build(
     (dir, store): (&Path, &str),
     kek: &SecretString,
-    (bundle, more): (&BTreeMap<String, String>, &[String]),
+    (bundle, more, notify): (&BTreeMap<String, String>, &[String], &[String]),
     limits: LimitSettings,
     (single_use, provider): (bool, Option<&str>),
     clock: &Arc<ManualClock>,
@@ -74,6 +75,16 @@ pub(super) async fn build(
     .chain(more.iter().map(String::as_str))
     .map(|text| toml::from_str(text).unwrap())
     .collect();
+    let told: Vec<ChannelSettings> = notify.iter().map(|text| toml::from_str(text).unwrap()).collect();
+    let sender_deps = SenderDeps { http: HttpClient::new(None).unwrap(), folder: dir.to_owned() };
+    let channels = Channels::build(&told, &sender_deps).unwrap();
+    // A receiver of callbacks listens on this machine, on whatever port it got; a test that has one writes its place down.
+    let private_hosts = std::fs::read_to_string(dir.join("callback-hosts")).unwrap_or_default();
+    let callbacks = CallbackSettings {
+        http: HttpClient::new(None).unwrap(),
+        hosts: vec!["callbacks.example".to_owned(), "127.0.0.1".to_owned(), "localhost".to_owned()],
+        private_hosts: private_hosts.lines().map(str::to_owned).collect(),
+    };
     let server = ResourceServer { id: "release-api".to_owned(), audiences: vec![API_AUDIENCE.to_owned()] };
     Broker::start(Parts {
         clock,
@@ -84,6 +95,7 @@ pub(super) async fn build(
         dev: false,
         verifiers: Verifiers::new(&issuers, PUBLIC_URL, http).unwrap(),
         minters: Minters::build(&backends, &deps).unwrap(),
+        channels,
         keyring,
         kek: Kek::from_base64(kek).unwrap(),
         key_algorithms: vec![KeyAlgorithm::Es256],
@@ -91,7 +103,9 @@ pub(super) async fn build(
         jwks_max_age_secs: 300,
         resource_servers: vec![(server, sha256(SERVER_SECRET))],
         limits,
+        callbacks,
         public_url: PUBLIC_URL.to_owned(),
+        passkeys: hallpass::identity::webauthn::PasskeySettings::default(),
         deployment,
     })
     .await

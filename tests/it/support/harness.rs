@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) backends: Vec<String>,
     /// The identity provider people sign in at; the one of the people's tokens, which is not there, when absent.
     pub(crate) provider: Option<String>,
+    /// Channels by which people are told, each as TOML.
+    pub(crate) notify: Vec<String>,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             store: None,
             backends: Vec::new(),
             provider: None,
+            notify: Vec::new(),
         }
     }
 }
@@ -92,6 +95,7 @@ pub(crate) struct Harness {
     kek: SecretString,
     bundle: BTreeMap<String, String>,
     backends: Vec<String>,
+    notify: Vec<String>,
     single_use: bool,
     provider: Option<String>,
     limits: LimitSettings,
@@ -132,12 +136,12 @@ impl Harness {
         let kek = SecretString::from(data_encoding::BASE64.encode(&raw));
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(NOW_SECS)));
         let sandbox = Arc::new(SandboxBackend::default());
-        let Options { bundle, limits, single_use, store, backends, provider } = options;
+        let Options { bundle, limits, single_use, store, backends, provider, notify } = options;
         let store = store.unwrap_or_else(|| super::database::url(dir.path()));
         let broker = build(
             (dir.path(), &store),
             &kek,
-            (&bundle, &backends),
+            (&bundle, &backends, &notify),
             limits,
             (single_use, provider.as_deref()),
             &clock,
@@ -146,12 +150,27 @@ impl Harness {
         .await;
         let router = door(&broker);
         let (dir, keys) = (Arc::new(dir), Arc::new(keys));
-        Self { broker, clock, sandbox, dir, keys, store, kek, bundle, backends, single_use, provider, limits, router }
+        Self {
+            broker,
+            clock,
+            sandbox,
+            dir,
+            keys,
+            store,
+            kek,
+            bundle,
+            backends,
+            notify,
+            single_use,
+            provider,
+            limits,
+            router,
+        }
     }
 
     /// A broker like this one.
     async fn build(&self, dir: &Path, store: &str, bundle: &BTreeMap<String, String>) -> Broker {
-        let told = (bundle, self.backends.as_slice());
+        let told = (bundle, self.backends.as_slice(), self.notify.as_slice());
         let people = (self.single_use, self.provider.as_deref());
         build((dir, store), &self.kek, told, self.limits, people, &self.clock, &self.sandbox).await
     }
@@ -161,6 +180,11 @@ impl Harness {
         self.broker.stop().await;
         self.broker = self.build(self.dir.path(), &self.store, &self.bundle).await;
         self.router = door(&self.broker);
+    }
+
+    /// By which channels people are told from the next start on.
+    pub(crate) fn set_notify(&mut self, notify: Vec<String>) {
+        self.notify = notify;
     }
 
     /// The key-encryption key.
@@ -194,6 +218,7 @@ impl Harness {
             kek: self.kek.clone(),
             bundle: self.bundle.clone(),
             backends: self.backends.clone(),
+            notify: self.notify.clone(),
             single_use: self.single_use,
             provider: self.provider.clone(),
             limits: self.limits,
@@ -222,6 +247,7 @@ impl Harness {
             kek: self.kek.clone(),
             bundle,
             backends: self.backends.clone(),
+            notify: self.notify.clone(),
             single_use: self.single_use,
             provider: self.provider.clone(),
             limits: self.limits,
