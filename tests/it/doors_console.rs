@@ -47,7 +47,7 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /insights", [303, 303, 303, 403, 403, 403, 200, 200]),
     ("GET /events.csv", [303, 303, 303, 403, 403, 403, 200, 200]),
     ("GET /settings", [303, 303, 303, 200, 200, 200, 200, 200]),
-    ("POST /settings/delegations", [303, 303, 303, 303, 303, 303, 303, 403]),
+    ("POST /settings/delegations", [303, 303, 303, 303, 303, 303, 303, 303]),
     ("POST /settings/delegations/end", [303, 303, 303, 404, 404, 404, 404, 404]),
     ("POST /settings/sessions/end", [303, 303, 303, 404, 404, 404, 404, 404]),
     ("POST /settings/sessions/end-all", [303, 303, 303, 303, 303, 303, 303, 303]),
@@ -86,7 +86,8 @@ impl World {
         let pending = task["requests"].as_array().unwrap().iter().find(|one| one["state"] == "pending").unwrap();
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         let request = text(&pending["id"]);
-        let seen = wire.call(crate::support::wire::APPROVER, "GET", &format!("/v1/requests/{request}"), None).await.json();
+        let seen =
+            wire.call(crate::support::wire::APPROVER, "GET", &format!("/v1/requests/{request}"), None).await.json();
         if door.ends_with("/resume") {
             let operator = Who::Person("jonas", &["hallpass-operators"]);
             let reason = json!({ "reason": "test" });
@@ -116,16 +117,22 @@ impl World {
 
     fn fields(&self, door: &str) -> Vec<(&'static str, String)> {
         let field = |name, value: &str| (name, value.to_owned());
-        let verdict = |word: &str| vec![field("verdict", word), field("request_digest", &self.digest), field("reason", "REL-482")];
+        let verdict = |word: &str| {
+            vec![field("verdict", word), field("request_digest", &self.digest), field("reason", "REL-482")]
+        };
         match door {
             "POST /r/{id}/verdict" => verdict("approve"),
             "POST /r/{id}/break-glass" => verdict("break_glass"),
             "POST /r/{id}/questions" => vec![field("text", "Which commit?")],
             "POST /r/{id}/review" => vec![field("finding", "confirmed"), field("note", "It was right")],
             "POST /live/end" => vec![field("what", "lease"), field("id", &self.lease), field("reason", "test")],
-            "POST /live/kill" => vec![field("word", "engage"), field("typed", "end everything"), field("reason", "test")],
+            "POST /live/kill" => {
+                vec![field("word", "engage"), field("typed", "end everything"), field("reason", "test")]
+            }
             "POST /agents/{id}/suspend" | "POST /agents/{id}/resume" => vec![field("reason", "test")],
-            "POST /settings/delegations" => vec![field("to", "dev-approver"), field("days", "3"), field("reason", "away")],
+            "POST /settings/delegations" => {
+                vec![field("to", "dev-approver"), field("days", "3"), field("reason", "away")]
+            }
             "POST /settings/delegations/end" | "POST /settings/sessions/end" => vec![field("id", "none")],
             "POST /device" => vec![field("user_code", "AAAA-AAAA"), field("answer", "confirm")],
             _ => Vec::new(),

@@ -226,7 +226,10 @@ fn what_changed_is_named() {
     let mut after = request();
     after.ttl_seconds = 900;
     after.rule = Some("2 of sre-oncall".to_owned());
-    assert_eq!(changed(&shown, &after, "sha256:cd"), ["How long it would live changed.", "Who must agree changed.", "The policy bundle in force changed."]);
+    assert_eq!(
+        changed(&shown, &after, "sha256:cd"),
+        ["How long it would live changed.", "Who must agree changed.", "The policy bundle in force changed."]
+    );
     assert_eq!(changed("nonsense", &before, "sha256:ab").len(), 1);
 }
 
@@ -235,6 +238,8 @@ fn a_passkey_signs_a_yes_and_never_a_no() {
     let mut strict = request();
     strict.terms.step_up = "passkey".to_owned();
     let page = filled(strict);
-    assert!(page.contains("data-passkey=\"/r/req_01kaf4cy0h0000000000000000/challenge\"") && page.contains("<noscript>"));
+    assert!(
+        page.contains("data-passkey=\"/r/req_01kaf4cy0h0000000000000000/challenge\"") && page.contains("<noscript>")
+    );
     assert!(page.contains("value=\"deny\" formnovalidate data-passkey=\"no\""));
 }

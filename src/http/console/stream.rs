@@ -102,7 +102,9 @@ async fn next(mut listening: Listening) -> Option<(Event, Option<Listening>)> {
             }
             Ok(_) if is_first => return Some((Ok(Bytes::from_static(b"retry: 5000\n\n")), Some(listening))),
             // A line that says nothing shows both ends that the other is there.
-            Ok(_) if listening.looks.is_multiple_of(LOOKS_A_LINE) => return Some((Ok(Bytes::from_static(b": still here\n\n")), Some(listening))),
+            Ok(_) if listening.looks.is_multiple_of(LOOKS_A_LINE) => {
+                return Some((Ok(Bytes::from_static(b": still here\n\n")), Some(listening)));
+            }
             Ok(_) => {}
             Err(BrokerError::Forbidden(_) | BrokerError::NotFound(_)) => {
                 return Some((Ok(Bytes::from_static(b"event: over\ndata: {}\n\n")), None));

@@ -10,8 +10,17 @@ use serde_json::json;
 use super::*;
 use crate::support::sign_in::location;
 
-const PAGES: [&str; 9] =
-    ["/", "/live", "/tasks", "/agents", "/agents/release-bot", "/policies", "/policies/low-risk-reads", "/settings", "/insights"];
+const PAGES: [&str; 9] = [
+    "/",
+    "/live",
+    "/tasks",
+    "/agents",
+    "/agents/release-bot",
+    "/policies",
+    "/policies/low-risk-reads",
+    "/settings",
+    "/insights",
+];
 
 #[tokio::test]
 async fn con_03_every_page_says_what_may_run_and_that_nobody_may_frame_or_keep_it() {
@@ -95,15 +104,17 @@ async fn con_02_texts_of_an_agent_stay_texts() {
         "&lt;script&gt;alert(1)&lt;/script&gt;",
         "https://evil.example/approve",
     ] {
-        let ask = json!({ "purpose": attack, "message": attack, "references": { "ticket": attack }, "on_behalf_of": attack });
+        let ask =
+            json!({ "purpose": attack, "message": attack, "references": { "ticket": attack }, "on_behalf_of": attack });
         let (task, request) = console.ask(ask).await;
         let task = task["id"].as_str().unwrap().to_owned();
         for path in [format!("/r/{request}"), format!("/tasks/{task}"), "/tasks".to_owned()] {
             let page = text(&browser.get(&path).await);
             assert!(read_aloud(&page).contains(attack), "{path} does not show {attack}");
-            for markup in ["<script>", "<img src=x", "<svg onload", "<form action=//", "href=\"javascript:", "href=\"https:", " onerror="] {
-                let whole = format!("{markup}");
-                assert!(!page.contains(&whole), "{path} has {markup}");
+            // Whatever is between `<` and `>` is ours.
+            let tags: Vec<&str> = page.split('<').skip(1).filter_map(|rest| rest.split('>').next()).collect();
+            for word in ["alert(", "evil.example", "javascript:", "7*7"] {
+                assert!(!tags.iter().any(|tag| tag.contains(word)), "{path} has {word} in a tag");
             }
         }
         let closed = console.wire.call(RELEASE_BOT, "POST", &format!("/v1/tasks/{task}/cancel"), None).await;
@@ -120,7 +131,10 @@ async fn con_12_events_are_exported_without_formulas() {
     let csv = text(&reply);
     assert_eq!(reply.headers["content-type"], "text/csv; charset=utf-8; header=present");
     assert!(csv.starts_with("seq,actor,at,kind,") && csv.lines().count() >= 2, "{csv}");
-    assert!(csv.lines().skip(1).all(|line| line.contains("\"agent:release-bot\"") && line.contains("\"access.")), "{csv}");
+    assert!(
+        csv.lines().skip(1).all(|line| line.contains("\"agent:release-bot\"") && line.contains("\"access.")),
+        "{csv}"
+    );
 }
 
 #[tokio::test]

@@ -36,7 +36,8 @@ impl Console {
 
     /// Ask as release-bot for something that waits; the task's answer and the id of what waits.
     async fn ask(&self, changes: Value) -> (Value, String) {
-        let mut ask = json!({ "purpose": "publish a release", "scopes": ["api:releases:write(prefix=v1)"], "ttl_seconds": 600 });
+        let mut ask =
+            json!({ "purpose": "publish a release", "scopes": ["api:releases:write(prefix=v1)"], "ttl_seconds": 600 });
         for (name, value) in changes.as_object().unwrap() {
             ask[name] = value.clone();
         }
@@ -44,7 +45,8 @@ impl Console {
         assert_eq!(answer.status, 202, "{}", answer.text);
         let task = answer.json();
         let waits = |request: &&Value| request["state"] == "pending";
-        let pending = task["requests"].as_array().unwrap().iter().find(waits).unwrap()["id"].as_str().unwrap().to_owned();
+        let pending =
+            task["requests"].as_array().unwrap().iter().find(waits).unwrap()["id"].as_str().unwrap().to_owned();
         (task, pending)
     }
 
@@ -73,7 +75,17 @@ fn read_aloud(html: &str) -> String {
             _ => {}
         }
     }
-    for (entity, c) in [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#38;", "&"), ("&amp;", "&")] {
+    for (entity, c) in [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&#60;", "<"),
+        ("&#62;", ">"),
+        ("&#34;", "\""),
+        ("&#38;", "&"),
+        ("&amp;", "&"),
+    ] {
         out = out.replace(entity, c);
     }
     out

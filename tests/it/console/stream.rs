@@ -17,7 +17,10 @@ async fn open(console: &Console, cookie: &str, path: &str) -> Body {
         .body(Body::empty())
         .unwrap();
     let response = console.router().oneshot(request).await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &"text/event-stream".parse().unwrap())
+    );
     response.into_body()
 }
 
@@ -59,11 +62,16 @@ async fn con_05_a_stream_ends_when_policy_lets_its_person_see_nothing_more() {
     let cookie = console.browser("ana", APPROVERS).await.session().unwrap().to_owned();
     let mut stream = open(&console, &cookie, "/stream?after=").await;
     assert_eq!(next(&mut stream).await.unwrap(), "retry: 5000\n\n");
-    console.wire.change_bundle(|files| {
-        let policies = files.get_mut("operators.cedar").unwrap();
-        *policies = policies.replace("permit (principal is Hallpass::Operator, action == Hallpass::Action::\"review\", resource);",
-            "permit (principal in Hallpass::Group::\"nobody\", action == Hallpass::Action::\"review\", resource);");
-    }).await;
+    console
+        .wire
+        .change_bundle(|files| {
+            let policies = files.get_mut("operators.cedar").unwrap();
+            *policies = policies.replace(
+                "permit (principal is Hallpass::Operator, action == Hallpass::Action::\"review\", resource);",
+                "permit (principal in Hallpass::Group::\"nobody\", action == Hallpass::Action::\"review\", resource);",
+            );
+        })
+        .await;
     assert_eq!(next(&mut stream).await.unwrap(), "event: over\ndata: {}\n\n");
 }
 

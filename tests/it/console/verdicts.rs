@@ -20,15 +20,25 @@ async fn a_request_is_approved_from_its_link_without_scripts() {
     let path = format!("/r/{request}");
     let page = text(&browser.get(&path).await);
     let fields = shown(&page);
-    let done = browser.post(&format!("{path}/verdict"), &form(&fields, &[("verdict", "approve"), ("reason", "REL-482")])).await;
+    let done = browser
+        .post(&format!("{path}/verdict"), &form(&fields, &[("verdict", "approve"), ("reason", "REL-482")]))
+        .await;
     assert_eq!((done.status.as_u16(), location(&done)), (303, path.as_str()));
     let page = text(&browser.get(&path).await);
-    assert!(page.contains("Granted. release-bot may collect its credential.") && page.contains("You approved it"), "{page}");
+    assert!(
+        page.contains("Granted. release-bot may collect its credential.") && page.contains("You approved it"),
+        "{page}"
+    );
     assert!(!page.contains("value=\"approve\""), "what is decided has no buttons");
     // The same form once more changes nothing and says the same.
-    let again = browser.post(&format!("{path}/verdict"), &form(&fields, &[("verdict", "approve"), ("reason", "REL-482")])).await;
+    let again = browser
+        .post(&format!("{path}/verdict"), &form(&fields, &[("verdict", "approve"), ("reason", "REL-482")]))
+        .await;
     assert_eq!(again.status, 303);
-    let collected = console.wire.call(RELEASE_BOT, "POST", &format!("/v1/tasks/{}/credentials", task["id"].as_str().unwrap()), None).await;
+    let collected = console
+        .wire
+        .call(RELEASE_BOT, "POST", &format!("/v1/tasks/{}/credentials", task["id"].as_str().unwrap()), None)
+        .await;
     assert_eq!(collected.json()["credentials"].as_array().unwrap().len(), 1);
 }
 
@@ -63,7 +73,9 @@ async fn apr_07_what_is_not_what_was_shown_comes_anew_with_what_changed() {
     let before = hidden(&text(&browser.get(&format!("/r/{request}")).await), "csrf");
     let mut fields: Vec<(String, String)> = fields;
     fields[0].1 = before;
-    let stale = browser.post(&format!("/r/{request}/verdict"), &form(&fields, &[("verdict", "approve"), ("reason", "x")])).await;
+    let stale = browser
+        .post(&format!("/r/{request}/verdict"), &form(&fields, &[("verdict", "approve"), ("reason", "x")]))
+        .await;
     let page = text(&stale);
     assert_eq!(stale.status, 409, "{page}");
     assert!(page.contains("not what you were shown") && page.contains("The policy bundle in force changed."), "{page}");

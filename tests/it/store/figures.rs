@@ -24,7 +24,10 @@ async fn figures_count_what_is_there() {
     assert_eq!((minted.len(), minted[0].count, &minted[0].scopes), (1, 1, &story.lease.scopes));
     assert_eq!(f.store.count_minted(&agent("other"), long_ago).await.unwrap(), []);
     assert!(f.store.count_granted(&task.agent, long_ago).await.unwrap().len() <= 1);
-    let (open, closed) = (TaskFilter { open: Some(true), ..TaskFilter::default() }, TaskFilter { open: Some(false), ..TaskFilter::default() });
+    let (open, closed) = (
+        TaskFilter { open: Some(true), ..TaskFilter::default() },
+        TaskFilter { open: Some(false), ..TaskFilter::default() },
+    );
     let listed = f.store.list_newest_tasks(&open, None, 10).await.unwrap();
     assert_eq!(listed, [task.clone()]);
     assert_eq!(f.store.list_newest_tasks(&open, Some(task.id), 10).await.unwrap(), []);
