@@ -91,7 +91,8 @@ async fn a_click_against_a_change_of_policy_has_one_outcome() {
             .unwrap();
         let click = tower::ServiceExt::oneshot(router, request);
         let change = house.change_bundle(|files| {
-            files.get_mut("agents.cedar").unwrap().push_str(&format!("// change {round} at {clock}\n"));
+            let policies = files.get_mut("agents.cedar").unwrap();
+            *policies = format!("{policies}// change {round} at {clock}\n");
         });
         let (reply, ()) = tokio::join!(click, change);
         let state = house.request_state(&waiting.request).await;

@@ -165,10 +165,11 @@ async fn a_changed_request_task_or_grant_is_not_minted_on() {
         let sql = format!("UPDATE {table} SET {change} WHERE {by}");
         assert_eq!(house.behind_its_back(&sql).await, 1, "{sql}");
         nothing_is_minted(&house, &waiting, &sql).await;
-        let said = match change.starts_with("agent_id") && table == "access_grant" {
+        let said = if change.starts_with("agent_id") && table == "access_grant" {
             // Its events are another agent's by then.
-            true => house.reasons("credential.refused").await.last().cloned().into_iter().collect(),
-            false => why(&house, &waiting.task).await,
+            house.reasons("credential.refused").await.last().cloned().into_iter().collect()
+        } else {
+            why(&house, &waiting.task).await
         };
         assert_eq!(said, [word], "{sql}");
         let path = format!("/v1/tasks/{}/cancel", waiting.task);
