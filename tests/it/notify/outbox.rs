@@ -154,7 +154,7 @@ async fn a_request_that_lapses_is_told_as_lapsed_and_a_new_channel_hears_nothing
     let mut h = broker(Vec::new()).await;
     pending(&h).await;
     assert_eq!(h.broker.sweep_notices().await.unwrap().done, 0, "no channel, no work");
-    h.set_notify(vec![hooks(&outside, &folder)]);
+    h.notify = vec![hooks(&outside, &folder)];
     h.restart().await;
     tell(&h).await;
     let (_, request) = pending(&h).await;

@@ -95,7 +95,7 @@ pub(crate) struct Harness {
     kek: SecretString,
     bundle: BTreeMap<String, String>,
     backends: Vec<String>,
-    notify: Vec<String>,
+    pub(crate) notify: Vec<String>,
     single_use: bool,
     provider: Option<String>,
     limits: LimitSettings,
@@ -180,11 +180,6 @@ impl Harness {
         self.broker.stop().await;
         self.broker = self.build(self.dir.path(), &self.store, &self.bundle).await;
         self.router = door(&self.broker);
-    }
-
-    /// By which channels people are told from the next start on.
-    pub(crate) fn set_notify(&mut self, notify: Vec<String>) {
-        self.notify = notify;
     }
 
     /// The key-encryption key.
