@@ -5,6 +5,7 @@ mod ask;
 mod authenticate;
 mod authzen;
 mod bulkhead;
+mod caller;
 mod chat;
 mod close_task;
 mod closure;
@@ -75,7 +76,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use crate::domain::{AgentId, Digest, LeaseId, Operator, Timestamp};
+use crate::domain::{Digest, LeaseId, Timestamp};
 use crate::identity::webauthn::{PartyError, PasskeySettings, RelyingParty};
 use crate::identity::{Provider, Verifiers};
 use crate::minter::{Minters, StatusPlaces};
@@ -86,6 +87,7 @@ use crate::sys::keys::{Kek, KeyAlgorithm, KeyRing, RotationSettings};
 use crate::sys::{Clock, Entropy, Ids};
 
 pub use authzen::CallbackSettings;
+pub use caller::{AgentCaller, Caller, OperatorCaller, ResourceServer, SignIn};
 pub use chat::ChatCall;
 pub use console::{AgentUse, PoliciesView, PolicyUse, Rights, ScopeUse, TasksAsk};
 pub use device::{DeviceError, DeviceShown};
@@ -303,60 +305,6 @@ impl Broker {
         }
         self.store.close().await;
     }
-}
-
-/// An authenticated workload that was recognised as an agent.
-#[derive(Debug, Clone)]
-pub struct AgentCaller {
-    /// The agent.
-    pub agent: AgentId,
-    /// The issuer that vouched.
-    pub issuer: std::sync::Arc<str>,
-    /// The issuer's name for the workload.
-    pub subject: String,
-    /// When the presented token stops being accepted.
-    pub expires_at: Timestamp,
-}
-
-/// An authenticated person.
-#[derive(Debug, Clone)]
-pub struct OperatorCaller {
-    /// The person.
-    pub operator: Operator,
-    /// When the presented token stops being accepted.
-    pub expires_at: Timestamp,
-    /// How and when the person signed in.
-    pub sign_in: SignIn,
-}
-
-/// How and when a person signed in, as far as it is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SignIn {
-    /// When the person last proved to the issuer who they are (OpenID Connect Core §2, `auth_time`); unknown when the issuer
-    /// does not say.
-    pub at: Option<Timestamp>,
-    /// The authentication context class the issuer states (`acr`).
-    pub acr: Option<String>,
-    /// The session of ours, for whoever did not come with a token of an issuer.
-    pub session: Option<crate::domain::SessionId>,
-}
-
-/// Whoever calls with an accepted token.
-#[derive(Debug, Clone)]
-pub enum Caller {
-    /// An agent.
-    Agent(AgentCaller),
-    /// A person.
-    Operator(OperatorCaller),
-}
-
-/// A resource server that may introspect credentials minted for its audiences.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResourceServer {
-    /// Its client id.
-    pub id: String,
-    /// The audiences it may ask about.
-    pub audiences: Vec<String>,
 }
 
 /// A page of something: how many at most (1 to 200), and after which cursor.

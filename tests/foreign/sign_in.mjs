@@ -26,7 +26,7 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   findAccount: (ctx, id) => ({
     accountId: id,
-    claims: () => ({ sub: id, email: `${id}@foreign.example`, email_verified: true, groups: ['hallpass-operators'] }),
+    claims: () => ({ sub: id, email: `${id}@foreign.example`, email_verified: true, groups: ['hallpass-operators', 'release-approvers'] }),
   }),
 });
 server.on('request', provider.callback());

@@ -10,6 +10,7 @@
 
 mod authzen;
 mod broker;
+mod browser;
 mod cli;
 mod commit_lost;
 mod console;

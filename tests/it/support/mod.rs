@@ -20,4 +20,5 @@ pub(crate) mod served;
 pub(crate) mod sign_in;
 pub(crate) mod store_fault;
 pub(crate) mod walker;
+pub(crate) mod webdriver;
 pub(crate) mod wire;
