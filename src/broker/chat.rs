@@ -89,9 +89,9 @@ impl Broker {
         request: &str,
         digest: &str,
     ) -> Result<String, BrokerError> {
-        let known = self.store.list_known_person(&person).await?;
-        let known = known.into_iter().filter(|known| known.seen_at >= self.seen_since()).max_by_key(|k| k.seen_at);
-        let Some(known) = known else {
+        let mut known = self.store.list_known_person(&person).await?;
+        known.retain(|known| known.seen_at >= self.seen_since());
+        let Some(latest) = known.iter().max_by_key(|known| known.seen_at) else {
             return Err(BrokerError::Forbidden(
                 "deny from a chat before you have signed in once: nobody has said which groups you are in".to_owned(),
             ));
@@ -100,8 +100,8 @@ impl Broker {
             person,
             issuer: action.issuer.clone(),
             subject: action.subject.clone(),
-            email: known.email,
-            groups: known.groups,
+            email: latest.email.clone(),
+            groups: known.iter().flat_map(|known| known.groups.clone()).collect(),
         };
         let caller = OperatorCaller { operator, expires_at: self.clock.now(), sign_in: SignIn::default() };
         self.admit(&Caller::Operator(caller.clone()))?;

@@ -25,12 +25,13 @@ impl About {
         people.into_iter().collect()
     }
 
-    /// Whether whoever reads this address must not be asked.
+    /// Whether whoever reads this address must not be asked: it is their own, or they may not act any more.
     fn is_own_address(&self, bundle: &Bundle, own: &[Person], address: &str) -> bool {
         let written = self.task.beneficiary.as_deref().map(str::trim).unwrap_or_default();
         let includes = self.request.terms().is_some_and(|terms| terms.includes_beneficiary);
         let is_beneficiary = !includes && written.eq_ignore_ascii_case(address.trim());
-        is_beneficiary || bundle.person_of_beneficiary(address).is_some_and(|person| own.contains(&person))
+        let is_barred = |person: &Person| own.contains(person) || bundle.is_disabled(person);
+        is_beneficiary || bundle.person_of_beneficiary(address).as_ref().is_some_and(is_barred)
     }
 }
 
@@ -52,7 +53,7 @@ impl Broker {
             for known in self.store.list_people_in_group(group, since, u32::MAX).await? {
                 let person = bundle.operator(&known.issuer, &known.subject, known.email.as_deref(), &[]).person;
                 // As the register says now, and as it said when the person was last seen.
-                if !own.contains(&person) && !own.contains(&known.person) {
+                if !own.contains(&person) && !own.contains(&known.person) && !bundle.is_disabled(&person) {
                     found.extend(known.email.map(|address| address.trim().to_lowercase()));
                 }
             }

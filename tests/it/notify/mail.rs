@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::world::*;
 use crate::support::foreign;
+use crate::support::harness::Options;
 
 struct Mail {
     folder: tempfile::TempDir,
@@ -72,7 +73,11 @@ fn header<'m>(message: &'m str, name: &str) -> &'m str {
 async fn those_who_decide_are_asked_by_mail_and_those_whose_own_it_is_are_not() {
     let mail = Mail::start(false);
     let to = "to={'release-approvers'=['team@acme.example','maya@acme.example','jonas@acme.example']}";
-    let h = broker(vec![mail.channel(to)]).await;
+    let jonas = "[[person]]\nname = \"jonas\"";
+    let zed = "[[person]]\nname = \"zed\"\nemail = \"zed@acme.example\"\ndisabled = true\n\n";
+    let options = Options { notify: vec![mail.channel(to)], ..Options::default() };
+    let h = broker_of(options.with_change("people.toml", jonas, &format!("{zed}{jonas}"))).await;
+    known(&h, "zed", "zed", Some("zed@acme.example"), &["release-approvers"]).await;
     known(&h, "dev-approver", "dev-approver", Some("Dev-Approver@hallpass.example"), &["release-approvers"]).await;
     known(&h, "zoe", "zoe", Some("zoe@acme.example"), &["release-approvers-2", "Release-Approvers"]).await;
     known(&h, "maya", "maya", Some("maya@acme.example"), &["release-approvers"]).await;
@@ -83,7 +88,11 @@ async fn those_who_decide_are_asked_by_mail_and_those_whose_own_it_is_are_not() 
     tell(&h).await;
     let mut asked: Vec<String> = mail.taken().into_iter().map(|(to, _)| to).collect();
     asked.sort();
-    assert_eq!(asked, ["dev-approver@hallpass.example", "team@acme.example"], "neither the owner nor the beneficiary");
+    assert_eq!(
+        asked,
+        ["dev-approver@hallpass.example", "team@acme.example"],
+        "neither the owner nor the beneficiary, and nobody who is disabled"
+    );
     let before = mail.taken();
     decide(&h, task["requests"][0]["id"].as_str().unwrap(), "deny").await;
     tell(&h).await;
