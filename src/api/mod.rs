@@ -2,8 +2,8 @@
 //! and the client share it, and the OpenAPI document is made from it.
 
 pub mod approval;
-pub mod evidence;
 pub mod authzen;
+pub mod evidence;
 pub mod lease;
 pub mod openapi;
 pub mod operator;

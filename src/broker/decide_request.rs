@@ -7,14 +7,14 @@ use super::idempotency::Once;
 use super::insights::count_verdict;
 use super::membership::known_among;
 use super::open_task::MAX_TRIES;
-use super::places::{Matter, place_of_breaker};
 use super::passkeys::PasskeyProof;
+use super::places::{Matter, place_of_breaker};
 use super::said::Said;
 use super::{Broker, BrokerError, OperatorCaller};
 use crate::api::{VerdictAnswer, VerdictAsk};
 use crate::domain::{
-    AccessRequest, Actor, Agent, Approval, Digest, EventKind, MintPlan, Narrowing, PasskeyFault, RequestId, RequestState,
-    StepUp, Task, Verdict,
+    AccessRequest, Actor, Agent, Approval, Digest, EventKind, MintPlan, Narrowing, PasskeyFault, RequestId,
+    RequestState, StepUp, Task, Verdict,
 };
 use crate::policy::{Bundle, OperatorAction};
 use crate::store::{Control, Store, StoreError, Tx};

@@ -4,7 +4,8 @@ use super::BrokerError;
 use super::passkeys::statement_of;
 use crate::api::{AssertionAsk, VerdictAsk};
 use crate::domain::{
-    AccessRequest, Digest, Message, Narrowing, NarrowingRefusal, Person, RequestId, Scope, Ttl, Verdict, VerdictStatement,
+    AccessRequest, Digest, Message, Narrowing, NarrowingRefusal, Person, RequestId, Scope, Ttl, Verdict,
+    VerdictStatement,
 };
 
 /// What a person said, read once.

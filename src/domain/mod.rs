@@ -46,8 +46,8 @@ pub use event::{AuditEvent, Datum, EventKind, Facts, Subjects};
 pub use filing::{Callback, FiledItem, FiledText, Filing};
 pub use grant::{Approved, Grant, GrantRecord, GrantState};
 pub use id::{
-    AgentId, ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, IdError, LeaseId, NoticeId,
-    PasskeyId, QuestionId, RequestId, SessionId, TaskId,
+    AgentId, ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, IdError,
+    LeaseId, NoticeId, PasskeyId, QuestionId, RequestId, SessionId, TaskId,
 };
 pub use lease::{Handle, Lease, LeaseRecord, LeaseState, MAX_IN_FLIGHT_MILLIS, MINT_TIMEOUT_MILLIS};
 pub use narrowing::{Narrowing, NarrowingRefusal};

@@ -4,8 +4,8 @@ use tokio::time::error::Elapsed;
 
 use super::committer::{Committer, GROUP_PATIENCE};
 use super::{
-    Claim, StoreError, callbacks, claims, device_sign_ins, idempotency, kept_secrets, notices, passkeys, sealed_deliveries,
-    sessions, tokens_seen, unavailable, viewings,
+    Claim, StoreError, callbacks, claims, device_sign_ins, idempotency, kept_secrets, notices, passkeys,
+    sealed_deliveries, sessions, tokens_seen, unavailable, viewings,
 };
 use crate::domain::{Lease, Name, Timestamp};
 

@@ -8,9 +8,9 @@ use super::group::Mark;
 use super::listen::Touched;
 use super::queue::{Lane, Queue};
 use super::{
-    Control, StoreError, access_requests, approvals, bundles, callbacks, control, decisions, delegations, device_sign_ins, events,
-    filings, grants, idempotency, kept_secrets, leases, lineage, notices, passkeys, people_known, probe, questions, reviews,
-    sealed_deliveries, sessions, signing_keys, tasks, tokens_seen, viewings,
+    Control, StoreError, access_requests, approvals, bundles, callbacks, control, decisions, delegations,
+    device_sign_ins, events, filings, grants, idempotency, kept_secrets, leases, lineage, notices, passkeys,
+    people_known, probe, questions, reviews, sealed_deliveries, sessions, signing_keys, tasks, tokens_seen, viewings,
 };
 use crate::domain::{AgentId, EventId, Facts};
 

@@ -7,8 +7,8 @@ use ring::rand::SecureRandom as _;
 
 use super::Clock;
 use crate::domain::{
-    ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, LeaseId, NoticeId, PasskeyId,
-    QuestionId, RequestId, SessionId, TaskId,
+    ApprovalId, ChallengeId, DecisionId, DelegationId, EvaluationId, EventId, FilingId, GrantId, LeaseId, NoticeId,
+    PasskeyId, QuestionId, RequestId, SessionId, TaskId,
 };
 
 /// Gives random bytes.

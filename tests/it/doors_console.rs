@@ -29,6 +29,7 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /inbox", [303, 303, 303, 200, 200, 200, 200, 200]),
     ("GET /r/{id}", [303, 303, 303, 200, 200, 200, 200, 200]),
     ("POST /r/{id}/verdict", [303, 303, 303, 403, 403, 303, 403, 403]),
+    ("POST /r/{id}/challenge", [303, 303, 303, 403, 403, 403, 403, 403]),
     ("POST /r/{id}/break-glass", [303, 303, 303, 403, 403, 403, 403, 403]),
     ("POST /r/{id}/questions", [303, 303, 303, 403, 403, 303, 403, 403]),
     ("POST /r/{id}/review", [303, 303, 303, 404, 404, 404, 404, 404]),
@@ -49,6 +50,10 @@ const DOORS: &[(&str, [u16; 8])] = &[
     ("GET /settings", [303, 303, 303, 200, 200, 200, 200, 200]),
     ("POST /settings/delegations", [303, 303, 303, 303, 303, 303, 303, 303]),
     ("POST /settings/delegations/end", [303, 303, 303, 404, 404, 404, 404, 404]),
+    ("POST /settings/passkeys", [303, 303, 303, 400, 400, 400, 400, 400]),
+    ("POST /settings/passkeys/challenge", [303, 303, 303, 200, 200, 200, 200, 200]),
+    ("POST /settings/passkeys/name", [303, 303, 303, 404, 404, 404, 404, 404]),
+    ("POST /settings/passkeys/end", [303, 303, 303, 404, 404, 404, 404, 404]),
     ("POST /settings/sessions/end", [303, 303, 303, 404, 404, 404, 404, 404]),
     ("POST /settings/sessions/end-all", [303, 303, 303, 303, 303, 303, 303, 303]),
     ("GET /stream", [303, 303, 303, 200, 200, 200, 200, 200]),
@@ -121,7 +126,9 @@ impl World {
             vec![field("verdict", word), field("request_digest", &self.digest), field("reason", "REL-482")]
         };
         match door {
-            "POST /r/{id}/verdict" => verdict("approve"),
+            "POST /r/{id}/verdict" | "POST /r/{id}/challenge" => verdict("approve"),
+            "POST /settings/passkeys/challenge" => vec![field("name", "A key")],
+            "POST /settings/passkeys/name" => vec![field("id", "none"), field("name", "A key")],
             "POST /r/{id}/break-glass" => verdict("break_glass"),
             "POST /r/{id}/questions" => vec![field("text", "Which commit?")],
             "POST /r/{id}/review" => vec![field("finding", "confirmed"), field("note", "It was right")],
@@ -133,7 +140,9 @@ impl World {
             "POST /settings/delegations" => {
                 vec![field("to", "dev-approver"), field("days", "3"), field("reason", "away")]
             }
-            "POST /settings/delegations/end" | "POST /settings/sessions/end" => vec![field("id", "none")],
+            "POST /settings/delegations/end" | "POST /settings/sessions/end" | "POST /settings/passkeys/end" => {
+                vec![field("id", "none")]
+            }
             "POST /device" => vec![field("user_code", "AAAA-AAAA"), field("answer", "confirm")],
             _ => Vec::new(),
         }

@@ -19,6 +19,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("console.js", "text/javascript; charset=utf-8", include_bytes!("static/console.js")),
     ("htmx.min.js", "text/javascript; charset=utf-8", include_bytes!("static/htmx.min.js")),
     ("hx-csp.min.js", "text/javascript; charset=utf-8", include_bytes!("static/hx-csp.min.js")),
+    ("passkey.js", "text/javascript; charset=utf-8", include_bytes!("static/passkey.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("static/icon.svg")),
 ];
 

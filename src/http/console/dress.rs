@@ -47,10 +47,12 @@ fn content_security_policy(nonce: &str) -> String {
 pub(in crate::http) async fn dress(State(state): State<Arc<HttpState>>, mut request: Request, next: Next) -> Response {
     let nonce = Nonce(state.broker.nonce());
     let zips = assets::takes_gzip(request.headers());
+    let wants_json = request.headers().get(header::ACCEPT).is_some_and(|kind| kind == "application/json");
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     request.extensions_mut().insert(nonce.clone());
     let mut response = next.run(request).await;
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+    // A script that asked for JSON is told by the frame, as the API's callers are.
+    if !wants_json && let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         refusal.record();
         response = as_page(&refusal, &nonce, &id);
     }

@@ -12,6 +12,7 @@ mod insights;
 mod live;
 mod next;
 mod page;
+mod passkeys;
 mod policies;
 mod request;
 mod request_page;
@@ -59,6 +60,7 @@ routes! {
     get "/inbox" inbox::read => "operator";
     get "/r/{id}" request::read => "operator";
     post "/r/{id}/verdict" request::decide => "operator";
+    post "/r/{id}/challenge" request::challenge => "operator";
     post "/r/{id}/break-glass" request::break_glass => "operator";
     post "/r/{id}/questions" request::ask => "operator";
     post "/r/{id}/review" request::review => "operator";
@@ -79,6 +81,10 @@ routes! {
     get "/settings" settings::read => "operator";
     post "/settings/delegations" settings::delegate => "operator";
     post "/settings/delegations/end" settings::end_delegation => "operator";
+    post "/settings/passkeys" passkeys::register => "operator";
+    post "/settings/passkeys/challenge" passkeys::begin => "operator";
+    post "/settings/passkeys/name" passkeys::rename => "operator";
+    post "/settings/passkeys/end" passkeys::end => "operator";
     post "/settings/sessions/end" settings::end_session => "operator";
     post "/settings/sessions/end-all" settings::end_all => "operator";
     get "/stream" stream::read => "operator";

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::super::caller::PathId;
 use super::super::refusal::Refusal;
-use super::super::{HttpState, detached};
+use super::super::{HttpState, answer, detached};
 use super::page::{Note, Place, show_as};
 use super::request_page::{RequestPage, TYPED, changed};
 use super::see_other;
@@ -80,6 +80,18 @@ pub(super) async fn decide(
         return Err(Refusal::invalid("Break the glass with its own form."));
     }
     settle(&state, &visit, &id, form).await
+}
+
+/// `POST /r/{id}/challenge`: what a passkey must sign for this verdict to count, for the script that asks the browser.
+pub(super) async fn challenge(
+    State(state): State<Arc<HttpState>>,
+    visit: Visit,
+    PathId(id): PathId,
+    Posted(form): Posted<VerdictForm>,
+) -> Result<Response, Refusal> {
+    let request = state.broker.read_request(&visit.caller, &id).await?;
+    let ask = ask_from(&form, &request).map_err(Refusal::invalid)?;
+    Ok(answer(&state.broker.challenge_for_verdict(&visit.caller, &id, &ask).await?))
 }
 
 /// `POST /r/{id}/break-glass`

@@ -1,4 +1,4 @@
-//! Settings: who the broker thinks you are, and where you are signed in.
+//! Settings: who the broker thinks you are, where you are signed in, what you sign with, and who decides in your place.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::see_other;
 use super::session::Posted;
 use super::text::{Shown, exact, moment, reveal, until};
 use super::visit::Visit;
-use crate::api::{DelegationAsk, DelegationView, SessionView, Whoami};
+use crate::api::{DelegationAsk, DelegationView, PasskeyView, SessionView, Whoami};
 use crate::broker::SessionsAsk;
 use crate::domain::Timestamp;
 
@@ -28,6 +28,9 @@ struct SettingsPage {
     page: Page,
     me: Whoami,
     sessions: Vec<SessionView>,
+    passkeys: Vec<PasskeyView>,
+    /// Whether the sign-in is recent enough to change what one signs with.
+    is_fresh: bool,
     /// Who decides in whose place, as far as it concerns whoever looks.
     delegations: Vec<DelegationView>,
 }
@@ -62,8 +65,10 @@ pub(super) async fn read(State(state): State<Arc<HttpState>>, visit: Visit) -> R
     let mine = |one: &DelegationView| one.giver == me.name || one.receiver == me.name;
     let delegations =
         all.into_iter().filter(|one| mine(one) && matches!(one.state.as_str(), "given" | "held")).collect();
+    let passkeys = state.broker.list_passkeys(&visit.caller).await?.items;
+    let is_fresh = state.broker.proved_freshly(&visit.caller.sign_in);
     let page = visit.page(&state, Place::Settings, "Settings").await?;
-    Ok(show(&SettingsPage { page, me, sessions, delegations }))
+    Ok(show(&SettingsPage { page, me, sessions, passkeys, is_fresh, delegations }))
 }
 
 /// Which session ends.
