@@ -140,14 +140,15 @@ impl Broker {
         };
         let task = self.store.find_task(found.grant.task).await?.ok_or(BrokerError::NotFound("task"))?;
         match self.permit_again(&bundle, agent, &task, &found.grant, self.clock.now()).await? {
+            Again::Permitted(_) if self.is_used_up(&found.grant).await? => return Ok(Err(Unfit::Expired)),
             Again::Permitted(_) => {}
-            Again::Refused(Unpermitted::Expired) => return Ok(Err(Unfit::Expired)),
+            Again::Refused(Unpermitted::Tampered) => return Ok(Err(Unfit::Unverifiable)),
+            // Whether people may be asked anew depends on what policy says without them.
             Again::Refused(_) => {
-                // Whether people may be asked anew depends on what policy says without them.
                 let key = found.request.confirmation_key.as_deref();
                 let now = self.clock.now();
                 let asking = Asking { bundle: &bundle, agent, task: &task, now, voters: &[], confirmation_key: key };
-                let denied = match self.reevaluate(&asking, &found.request.scopes, found.request.ttl) {
+                let denied = match self.reevaluate(&asking, &found.grant.scopes, found.grant.ttl) {
                     Ok(decision) => matches!(decision.outcome, Outcome::Deny(_)),
                     Err(error) if is_no_more(&error) => true,
                     Err(error) => return Err(error),
@@ -159,6 +160,16 @@ impl Broker {
         let approval = ApprovalReference { approved_at: None, state: None, ..known };
         let context = DecisionContext { approval: Some(approval), links, ..DecisionContext::default() };
         Ok(Ok(EvaluationAnswer { decision: true, context: Some(context) }))
+    }
+
+    /// Whether as many credentials were minted on it as the approval is good for, and none of them works any more.
+    async fn is_used_up(&self, grant: &Grant) -> Result<bool, BrokerError> {
+        let Some(approved) = &grant.approved else { return Ok(false) };
+        let now = self.clock.now();
+        let leases = self.store.list_leases_of_task(grant.task).await?;
+        let used: Vec<_> = leases.iter().filter(|lease| lease.grant == grant.id && lease.is_a_use()).collect();
+        let all = u32::try_from(used.len()).map_or(true, |used| used >= approved.uses);
+        Ok(all && !used.iter().any(|lease| lease.is_active(now)))
     }
 
     /// Whether the state that came with an approval says something else than it should.

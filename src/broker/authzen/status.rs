@@ -15,7 +15,7 @@ use crate::api::authzen::{
     ApprovalReference, CancelAnswer, CancelAsk, DisplayView, FiledItemView, FiledTask, FilingAnswer, FilingResult,
 };
 use crate::domain::{
-    AccessRequest, EndCause, FiledItem, Filing, FilingId, Grant, RequestId, RequestState, Task, TaskState,
+    AccessRequest, EndCause, FiledItem, Filing, FilingId, Grant, RequestId, RequestState, Task, TaskState, Timestamp,
     forbidden_characters,
 };
 
@@ -239,7 +239,9 @@ impl Broker {
         request: &AccessRequest,
         grant: &Grant,
     ) -> Result<ApprovalReference, BrokerError> {
-        let approved_until = filing.text.until.map_or(grant.until, |until| until.min(grant.until));
+        let mint_until = grant.approved.as_ref().and_then(|approved| approved.mint_until);
+        let bounds = [filing.text.until, mint_until].into_iter().flatten();
+        let approved_until = bounds.fold(grant.until, Timestamp::min);
         let claims = json!({
             "approval_id": grant.id, "aud": self.public_url, "binding_context_members": CONTEXT_MEMBERS,
             "binding_hash": item.binding, "evaluation_id": item.evaluation, "exp": approved_until.as_secs(),

@@ -23,6 +23,14 @@ const RESTORED_RETRY_SECS: u64 = 60;
 /// Seconds after which something that is freed by people or by the clock may be asked for again.
 const WAIT_RETRY_SECS: u64 = 30;
 
+const NOT_REGISTERED: &str = "This identity is not one an agent is registered with.";
+const SUSPENDED: &str = "An operator has suspended this agent. Stop, and tell the person you work for.";
+
+/// A refusal that says what was said, with the word for why.
+fn because(kind: Kind, said: &str, reason: impl Into<String>) -> Refusal {
+    Refusal::new(kind, sentence(said)).because_of(reason)
+}
+
 impl From<BrokerError> for Refusal {
     fn from(error: BrokerError) -> Self {
         use BrokerError as E;
@@ -34,14 +42,8 @@ impl From<BrokerError> for Refusal {
                     .after_secs(OUTSIDE_RETRY_SECS)
                     .logging(said)
             }
-            E::BindingRefused { reason } => {
-                Self::new(Kind::PolicyDenied, stop_with("This identity is not one an agent is registered with."))
-                    .because_of(reason)
-            }
-            E::AgentSuspended { .. } => Self::new(
-                Kind::AgentSuspended,
-                stop_with("An operator has suspended this agent. Stop, and tell the person you work for."),
-            ),
+            E::BindingRefused { reason } => Self::new(Kind::PolicyDenied, stop_with(NOT_REGISTERED)).because_of(reason),
+            E::AgentSuspended { .. } => Self::new(Kind::AgentSuspended, stop_with(SUSPENDED)),
             E::Invalid(_) | E::TtlOutOfBounds { .. } => Self::new(Kind::InvalidRequest, sentence(&said)),
             E::Scope(_) | E::Param(_) => Self::new(Kind::ScopeInvalid, sentence(&said)),
             E::Text(error) => Self::new(text_kind(&error), sentence(&said)),
@@ -55,22 +57,22 @@ impl From<BrokerError> for Refusal {
             E::Denied { task, decision, reason, because } => denied(task, decision, reason, because),
             E::Forbidden(_) => Self::new(Kind::Forbidden, sentence(&said)),
             E::NotFound(_) => Self::new(Kind::NotFound, sentence(&said)),
-            E::ApprovalMismatch => Self::new(Kind::ApprovalMismatch, sentence(&said)).because_of("approval_mismatch"),
-            E::ApprovalStale => Self::new(Kind::ApprovalStale, sentence(&said)).because_of("approval_stale"),
-            E::ApprovalExpired => Self::new(Kind::ApprovalExpired, sentence(&said)).because_of("approval_expired"),
+            E::ApprovalMismatch => because(Kind::ApprovalMismatch, &said, "approval_mismatch"),
+            E::ApprovalStale => because(Kind::ApprovalStale, &said, "approval_stale"),
+            E::ApprovalExpired => because(Kind::ApprovalExpired, &said, "approval_expired"),
             E::Unpermitted(why) => unpermitted(why),
             E::StepUpRequired(wanted) => step_up(wanted, &said),
-            E::AlreadyDecided(_) => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("already_decided"),
-            E::OwnRequest => Self::new(Kind::SelfApprovalForbidden, sentence(&said)).because_of("own_request"),
+            E::AlreadyDecided(_) => because(Kind::AlreadyDecided, &said, "already_decided"),
+            E::OwnRequest => because(Kind::SelfApprovalForbidden, &said, "own_request"),
             E::NotInGroup { groups, .. } => {
-                Self::new(Kind::NotAnApprover, sentence(&said)).because_of(format!("not_in_group:{}", groups.join(",")))
+                because(Kind::NotAnApprover, &said, format!("not_in_group:{}", groups.join(",")))
             }
-            E::VerdictGiven => Self::new(Kind::AlreadyDecided, sentence(&said)).because_of("verdict_given"),
+            E::VerdictGiven => because(Kind::AlreadyDecided, &said, "verdict_given"),
             E::SignInAgain(_) | E::NoPasskeysHere(_) | E::PasskeyRefused(_) => passkey(&error, &said),
             E::Filing(fault) => Self::new(filing_kind(fault), sentence(&said)),
             E::TooManyPending(_) => Self::new(Kind::TooManyPending, sentence(&said)).after_secs(WAIT_RETRY_SECS),
             E::TooManyQuestions => Self::new(Kind::TooManyQuestions, sentence(&said)).after_secs(WAIT_RETRY_SECS),
-            E::AlreadyDone(_) => Self::new(Kind::AlreadyDone, sentence(&said)).because_of("already_done"),
+            E::AlreadyDone(_) => because(Kind::AlreadyDone, &said, "already_done"),
             E::TooManyLeases(_) => Self::new(
                 Kind::TooManyLeases,
                 format!("{} Complete a task you no longer need, then ask again.", sentence(&said)),

@@ -284,3 +284,60 @@ async fn too_many_that_wait_are_told_as_everywhere() {
     let reply = send(&house, &filing(&asked, &denied(&house, &asked).await)).await;
     assert_eq!(reply.expect(429)["code"], "too-many-pending");
 }
+
+#[tokio::test]
+async fn an_approval_is_good_for_as_many_credentials_as_policy_says() {
+    let house = Harness::start().await;
+    let asked = write();
+    let mut body = filing(&asked, &denied(&house, &asked).await);
+    body["requested_access"] = json!({ "requested_until": house.broker.now().plus_millis(1_800_000) });
+    let standing = send(&house, &body).await.expect(202);
+    approve(&house, &request_of(&standing)).await;
+    let settled = stand(&house, &standing).await;
+    let shown = again(&asked, &settled["result"]["approval"]);
+    assert_eq!(evaluate(&house, &shown).await["decision"], true);
+    house.post(&collect_path(&settled), &house.agent(BOT), &json!({})).await.expect(200);
+    // As long as its one credential works, what was approved may be done.
+    assert_eq!(evaluate(&house, &shown).await["decision"], true);
+    house.clock.advance_secs(901);
+    house.sweep().await;
+    let over = evaluate(&house, &shown).await;
+    assert_eq!((&over["decision"], &over["context"]["reason"]), (&json!(false), &json!("approval_expired")));
+    assert_eq!(over["context"]["next_action"], "request");
+}
+
+#[tokio::test]
+async fn an_approval_lasts_no_longer_than_the_window_policy_sets() {
+    let window = "@approval(\"1 of release-approvers\")\n@approval_window_seconds(\"120\")";
+    let options = Options::default().with_change("agents.cedar", "@approval(\"1 of release-approvers\")", window);
+    let house = Harness::with(options).await;
+    let asked = write();
+    let settled = approved(&house, &asked).await;
+    let approval = &settled["result"]["approval"];
+    assert_eq!(approval["approved_until"], house.broker.now().plus_millis(120_000).to_string());
+    house.clock.advance_secs(120);
+    let over = evaluate(&house, &again(&asked, approval)).await;
+    assert_eq!(over["context"]["reason"], "approval_expired");
+}
+
+#[tokio::test]
+async fn what_a_narrower_yes_leaves_out_is_denied() {
+    let house = Harness::start().await;
+    let asked = [publish("v1/"), publish("v2/")];
+    let standing = send(&house, &bundle(&house, &asked).await).await.expect(202);
+    let waiting = waiting_of(&house, &standing).await;
+    assert_eq!(waiting.len(), 1, "one card for what one credential may hold");
+    let path = format!("/v1/requests/{}", waiting[0]);
+    let shown = house.get(&path, &house.approver()).await.expect(200);
+    let narrow = json!({ "verdict": "approve", "request_digest": shown["request_digest"],
+        "narrow": { "drop_scopes": ["api:releases:write(prefix=v2/)"] } });
+    house.post(&format!("{path}/verdict"), &house.approver(), &narrow).await.expect(200);
+    let settled = stand(&house, &standing).await;
+    assert_eq!(settled["task"]["status"], "partial");
+    let items = settled["task"]["items"].as_array().unwrap();
+    assert_eq!((&items[0]["status"], &items[1]["status"]), (&json!("approved"), &json!("denied")));
+    let approval = &items[0]["result"]["approval"];
+    assert_eq!(evaluate(&house, &again(&asked[0], approval)).await["decision"], true);
+    let other = evaluate(&house, &again(&asked[1], approval)).await;
+    assert_eq!((&other["decision"], &other["context"]["reason"]), (&json!(false), &json!("out_of_scope")));
+}

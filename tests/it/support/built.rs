@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use hallpass::broker::{Broker, CallbackSettings, LimitSettings, Parts, ResourceServer};
 use hallpass::domain::Ttl;
-use hallpass::identity::{Provider, Verifiers};
+use hallpass::http::{HttpState, RequestIds, router};
+use hallpass::identity::{IssuerSettings, Provider, Verifiers};
 use hallpass::minter::{BackendSettings, MinterDeps, Minters, SandboxBackend};
 use hallpass::notify::{ChannelSettings, Channels, SenderDeps};
 use hallpass::policy::{Bundle, PolicyEngine};
@@ -18,6 +19,23 @@ use super::harness::{AGENTS, API_AUDIENCE, PEOPLE, PUBLIC_URL, SERVER_SECRET};
 use super::idp::settings;
 use super::openssh::write_authority;
 use super::sign_in::CLIENT;
+
+/// Who vouches for agents and people.
+fn issuers(dir: &Path, single_use: bool, provider: Option<&str>) -> Vec<IssuerSettings> {
+    let jwks = dir.join("jwks.json").display().to_string();
+    let mut issuers = vec![
+        settings(&format!(
+            "name='agents'\nissuer='{AGENTS}'\njwks_file='{jwks}'\nallow_private=true\nsingle_use={single_use}\nalgorithms=['ES256']"
+        )),
+        settings(&format!(
+            "name='people'\nfor='people'\nissuer='{PEOPLE}'\njwks_file='{jwks}'\nallow_private=true\nalgorithms=['ES256']"
+        )),
+    ];
+    issuers.extend(provider.map(|url| {
+        settings(&format!("name='idp'\nfor='people'\nissuer='{url}'\nallow_private=true\nalgorithms=['ES256']"))
+    }));
+    issuers
+}
 
 /// Build it on the files of a folder and a store.
 pub(super) async fn build(
@@ -31,18 +49,7 @@ pub(super) async fn build(
 ) -> Broker {
     let store = Store::open(&super::database::settings_of(store, dir)).await.unwrap();
     let deployment = store.lineage().await.unwrap().deployment;
-    let jwks = dir.join("jwks.json").display().to_string();
-    let mut issuers = vec![
-        settings(&format!(
-            "name='agents'\nissuer='{AGENTS}'\njwks_file='{jwks}'\nallow_private=true\nsingle_use={single_use}\nalgorithms=['ES256']"
-        )),
-        settings(&format!(
-            "name='people'\nfor='people'\nissuer='{PEOPLE}'\njwks_file='{jwks}'\nallow_private=true\nalgorithms=['ES256']"
-        )),
-    ];
-    issuers.extend(provider.map(|url| {
-        settings(&format!("name='idp'\nfor='people'\nissuer='{url}'\nallow_private=true\nalgorithms=['ES256']"))
-    }));
+    let issuers = issuers(dir, single_use, provider);
     let issuer = if provider.is_some() { "idp" } else { "people" };
     let sign_in = toml::from_str(&format!("issuer='{issuer}'\nclient_id='{CLIENT}'")).unwrap();
     let http = HttpClient::new(None).unwrap();
@@ -110,4 +117,17 @@ pub(super) async fn build(
     })
     .await
     .unwrap()
+}
+
+/// Its door, in process.
+pub(super) fn door(broker: &Broker) -> axum::Router {
+    router(HttpState {
+        broker: broker.clone(),
+        public_url: PUBLIC_URL.into(),
+        trusted_proxies: Vec::new().into(),
+        admission: Arc::default(),
+        request_ids: Arc::new(RequestIds::new(&SystemEntropy::default())),
+        draining: tokio_util::sync::CancellationToken::new(),
+        work: tokio_util::task::TaskTracker::new(),
+    })
 }

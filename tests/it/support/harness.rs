@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use hallpass::broker::{Broker, LimitSettings};
 use hallpass::domain::Timestamp;
-use hallpass::http::{HttpState, Peer, RequestIds, router};
+use hallpass::http::Peer;
 use hallpass::minter::SandboxBackend;
 use hallpass::policy::Bundle;
 use hallpass::sys::{Clock, Entropy, ManualClock, SecretString, SystemEntropy};
@@ -18,7 +18,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::built::build;
+use super::built::{build, door};
 use super::idp::{NOW_SECS, TestKey};
 
 /// Where the broker under test says it is; the audience of identity tokens.
@@ -390,16 +390,4 @@ pub(crate) fn resource_server() -> String {
 /// A question for one scope.
 pub(crate) fn ask(scope: &str) -> Value {
     json!({ "purpose": "publish v1.4.2", "scopes": [{ "scope": scope }] })
-}
-
-fn door(broker: &Broker) -> axum::Router {
-    router(HttpState {
-        broker: broker.clone(),
-        public_url: PUBLIC_URL.into(),
-        trusted_proxies: Vec::new().into(),
-        admission: Arc::default(),
-        request_ids: Arc::new(RequestIds::new(&SystemEntropy::default())),
-        draining: tokio_util::sync::CancellationToken::new(),
-        work: tokio_util::task::TaskTracker::new(),
-    })
 }
