@@ -78,7 +78,8 @@ async fn con_02_what_an_agent_says_is_shown_and_never_run() {
         for path in [format!("/r/{request}"), format!("/tasks/{}", task["id"].as_str().unwrap()), "/".to_owned()] {
             site.visit(&browser, &path, "ann").await;
             assert!(!browser.run("return document.title").await.as_str().unwrap().contains("owned"), "{nasty}");
-            let links = browser.run("return [...document.links].map((a) => a.host).filter((h) => h !== location.host)").await;
+            let links =
+                browser.run("return [...document.links].map((a) => a.host).filter((h) => h !== location.host)").await;
             assert_eq!(links, json!([]), "{nasty} at {path}");
             assert!(browser.complaints().await.is_empty(), "{nasty}");
         }
@@ -98,10 +99,11 @@ async fn con_03_no_page_lets_itself_be_framed() {
     site.visit(&browser, "/", "ann").await;
     let page = format!("data:text/html,<title>evil</title><iframe src=\"{}/live\"></iframe>", site.url);
     browser.open(&page).await;
-    browser.until("the browser says that it refused", async || {
-        browser.complaints().await.iter().any(|said| said.contains("frame"))
-    })
-    .await;
+    browser
+        .until("the browser says that it refused", async || {
+            browser.complaints().await.iter().any(|said| said.contains("frame"))
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ impl Browser {
         });
         if width < 500 {
             // A window cannot be that narrow; a screen can.
-            options["mobileEmulation"] = json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0 } });
+            options["mobileEmulation"] =
+                json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0 } });
         }
         if !javascript {
             options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
@@ -122,7 +123,8 @@ impl Browser {
     }
 
     async fn find(&self, css: &str) -> Option<String> {
-        let found = self.try_command("POST", "/element", &json!({ "using": "css selector", "value": css })).await.ok()?;
+        let found =
+            self.try_command("POST", "/element", &json!({ "using": "css selector", "value": css })).await.ok()?;
         Some(found[ELEMENT].as_str().unwrap().to_owned())
     }
 
@@ -230,8 +232,11 @@ impl Browser {
         let picture = self.command("GET", "/screenshot", &Value::Null).await;
         let folder = pictures();
         std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(format!("{name}.png")), BASE64.decode(picture.as_str().unwrap().as_bytes()).unwrap())
-            .unwrap();
+        std::fs::write(
+            folder.join(format!("{name}.png")),
+            BASE64.decode(picture.as_str().unwrap().as_bytes()).unwrap(),
+        )
+        .unwrap();
     }
 
     /// What axe finds wrong with the page, each as one line; every rule of WCAG 2.2 A and AA and of best practice.
@@ -248,7 +253,8 @@ impl Browser {
 
     /// Whether the page is no wider than the screen.
     pub(crate) async fn fits(&self) -> bool {
-        self.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth").await == json!(true)
+        self.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth").await
+            == json!(true)
     }
 }
 
