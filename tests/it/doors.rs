@@ -349,9 +349,9 @@ async fn api_02_each_door_opens_for_those_it_should() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Where the owner of an agent is met otherwise than any person without a group: nowhere but at verdicts on their own agent's requests,
-/// which nobody's groups could open to them.
-const OWNER_DIFFERS: &[(&str, u16)] = &[];
+/// Where the owner of an agent is met otherwise than any person without a group: the delegations tried here are to them, so that they
+/// cannot give one to themselves, and may end the one they hold.
+const OWNER_DIFFERS: &[(&str, u16)] = &[("POST /v1/delegations", 400), ("POST /v1/delegations/{id}/end", 200)];
 
 #[tokio::test]
 async fn api_02_the_owner_of_an_agent_has_no_door_of_their_own() {

@@ -11,14 +11,14 @@ use serde::Deserialize;
 use super::super::caller::PathId;
 use super::super::refusal::Refusal;
 use super::super::{HttpState, detached};
-use super::page::{Page, Place, show};
+use super::page::{Page, Place, Reading as _, show};
 use super::see_other;
 use super::session::Posted;
-use super::text::{Shown, exact, moment, reveal};
+use super::text::{Shown, reveal};
 use super::visit::Visit;
 use crate::api::{AgentView, SuspendAsk};
 use crate::broker::{AgentUse, PageAsk, TasksAsk};
-use crate::domain::{Task, Timestamp};
+use crate::domain::Task;
 
 /// Tasks shown with an agent.
 const TASKS_SHOWN: u32 = 5;
@@ -46,20 +46,10 @@ struct AgentPage {
 }
 
 impl AgentPage {
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
-    }
-
     fn said(&self, text: &str) -> Shown {
         let _ = self;
         let line: String = text.chars().take(160).collect();
         reveal(&line)
-    }
-
-    fn at(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        moment(*at)
     }
 
     /// What could be taken away without anybody missing it.

@@ -40,7 +40,9 @@ fn collect(value: &Value, path: &mut Vec<String>, rows: &mut Vec<EffectRow>) {
         Value::Array(items) if !items.is_empty() => {
             rows.push(EffectRow { path: path.join(" › "), values: items.iter().map(plain).collect() });
         }
-        other => rows.push(EffectRow { path: path.join(" › "), values: vec![plain(other)] }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            rows.push(EffectRow { path: path.join(" › "), values: vec![plain(value)] });
+        }
     }
 }
 

@@ -8,9 +8,9 @@ use axum::response::Response;
 
 use super::super::HttpState;
 use super::super::refusal::Refusal;
-use super::page::{Page, Place, show};
+use super::page::{Page, Place, Reading as _, show};
 use super::request_page::why_not;
-use super::text::{Shown, exact, reveal, until};
+use super::text::{Shown, reveal, until};
 use super::visit::Visit;
 use crate::api::{InboxCard, ReviewItem};
 
@@ -44,11 +44,6 @@ struct InboxPage {
 impl InboxPage {
     fn is_empty(&self) -> bool {
         self.own.is_empty() && self.others.is_empty() && self.reviews.is_empty()
-    }
-
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
     }
 
     fn sentence(&self, card: &InboxCard) -> Shown {

@@ -8,8 +8,7 @@ use axum::response::Response;
 
 use super::super::HttpState;
 use super::super::refusal::Refusal;
-use super::page::{Page, Place, show};
-use super::text::{Shown, exact, life};
+use super::page::{Page, Place, Reading as _, show};
 use super::visit::Visit;
 use crate::api::{ApprovalInsights, ApproverDay, Suggestions};
 
@@ -22,16 +21,6 @@ struct InsightsPage {
 }
 
 impl InsightsPage {
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
-    }
-
-    fn life(&self, secs: &u32) -> String {
-        let _ = self;
-        life(*secs)
-    }
-
     fn thought(&self, day: &ApproverDay) -> String {
         let _ = self;
         match day.median_thought_millis {

@@ -11,14 +11,14 @@ use serde::Deserialize;
 use super::super::body::Params;
 use super::super::refusal::Refusal;
 use super::super::{HttpState, detached};
-use super::page::{Note, Page, Place, show};
+use super::page::{Note, Page, Place, Reading as _, show};
 use super::session::Posted;
-use super::text::{Shown, exact, until};
+use super::text::{Shown, exact};
 use super::visit::Visit;
 use super::{see_other, text};
 use crate::api::{RevocationTarget, RevokeAsk};
 use crate::broker::PageAsk;
-use crate::domain::{Lease, LeaseState, Scope, Timestamp};
+use crate::domain::{Lease, LeaseState, Scope};
 
 /// What must be typed before everything ends.
 const TYPED: &str = "end everything";
@@ -58,11 +58,6 @@ impl LivePage {
     fn scope(&self, scope: &Scope) -> Shown {
         let _ = self;
         exact(&scope.to_string())
-    }
-
-    fn until(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        until(*at)
     }
 
     fn chip(&self, lease: &Lease) -> (&'static str, &'static str) {

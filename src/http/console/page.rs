@@ -95,6 +95,42 @@ impl Note {
     }
 }
 
+/// How every page shows the same kind of thing.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "templates pass their fields by reference")]
+pub(super) trait Reading {
+    /// A name that means something to a machine.
+    fn exact(&self, text: &str) -> Shown {
+        text::exact(text)
+    }
+
+    /// A text of somebody else's.
+    fn said(&self, text: &str) -> Shown {
+        text::reveal(text)
+    }
+
+    /// A point in time.
+    fn at(&self, at: &Timestamp) -> Shown {
+        text::moment(*at)
+    }
+
+    /// A point in time that is counted down to.
+    fn until(&self, at: &Timestamp) -> Shown {
+        text::until(*at)
+    }
+
+    /// A word of the wire.
+    fn word(&self, word: &str) -> String {
+        text::words(word)
+    }
+
+    /// A life.
+    fn life_of(&self, secs: &u32) -> String {
+        text::life(*secs)
+    }
+}
+
+impl<T: Template> Reading for T {}
+
 /// A filled template as an answer.
 pub(super) fn show(template: &impl Template) -> Response {
     show_as(StatusCode::OK, template)

@@ -12,12 +12,12 @@ use super::super::HttpState;
 use super::super::caller::PathId;
 use super::super::refusal::Refusal;
 use super::effect::{EffectRow, rows};
-use super::page::{Page, Place, show};
-use super::text::{Shown, exact, moment, reveal, words};
+use super::page::{Page, Place, Reading as _, show};
+use super::text::words;
 use super::visit::Visit;
 use crate::api::DecisionView;
 use crate::broker::{PoliciesView, PolicyUse};
-use crate::domain::{Decision, Timestamp};
+use crate::domain::Decision;
 
 #[derive(Template)]
 #[template(path = "console/policies.html")]
@@ -27,11 +27,6 @@ struct PoliciesPage {
 }
 
 impl PoliciesPage {
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
-    }
-
     fn decided(&self, policy: &PolicyUse) -> u64 {
         let _ = self;
         decided(policy)
@@ -57,23 +52,6 @@ struct PolicyPage {
     decisions: Option<Vec<Decision>>,
 }
 
-impl PolicyPage {
-    fn said(&self, text: &str) -> Shown {
-        let _ = self;
-        reveal(text)
-    }
-
-    fn at(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        moment(*at)
-    }
-
-    fn word(&self, word: &str) -> String {
-        let _ = self;
-        words(word)
-    }
-}
-
 /// `GET /policies/{id}`
 pub(super) async fn read(
     State(state): State<Arc<HttpState>>,
@@ -82,10 +60,8 @@ pub(super) async fn read(
 ) -> Result<Response, Refusal> {
     let all = state.broker.policies(&visit.caller).await?.policies;
     let policy = all.into_iter().find(|one| one.policy.id == id).ok_or_else(Refusal::not_found)?;
-    let decisions = match visit.rights.audit {
-        true => Some(state.broker.decisions_of_policy(&visit.caller, &id).await?),
-        false => None,
-    };
+    let decisions =
+        if visit.rights.audit { Some(state.broker.decisions_of_policy(&visit.caller, &id).await?) } else { None };
     let page = visit.page(&state, Place::Policies, policy.policy.id.clone()).await?;
     Ok(show(&PolicyPage { page, policy, decisions }))
 }
@@ -107,16 +83,6 @@ impl DecisionPage {
         (kind, words(&self.decision.outcome))
     }
 
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
-    }
-
-    fn at(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        moment(*at)
-    }
-
     /// The input of each question, with the scope it was about.
     fn questions(&self) -> Vec<(String, Vec<EffectRow>)> {
         let one = |input: &Value| {
@@ -124,9 +90,9 @@ impl DecisionPage {
             let about = about.or_else(|| input.get("resource")).and_then(Value::as_str).unwrap_or("One question");
             (about.to_owned(), rows(input))
         };
-        match &self.decision.input {
-            Value::Array(inputs) => inputs.iter().map(one).collect(),
-            other => vec![one(other)],
+        match self.decision.input.as_array() {
+            Some(inputs) => inputs.iter().map(one).collect(),
+            None => vec![one(&self.decision.input)],
         }
     }
 }

@@ -4,10 +4,9 @@
 use askama::Template;
 
 use super::effect::{EffectRow, rows};
-use super::page::{Note, Page};
-use super::text::{self, Shown, exact, has_foreign_letters, life, moment, reveal, reveal_claim, until, words};
+use super::page::{Note, Page, Reading as _};
+use super::text::{self, Shown, exact, has_foreign_letters, life, reveal, reveal_claim, words};
 use crate::api::{RequestView, ScopeDetail, VerdictView};
-use crate::domain::Timestamp;
 use crate::sys::sha256;
 
 /// What must be typed before something is approved that nobody can inspect.
@@ -202,26 +201,6 @@ impl RequestPage {
         reveal_claim(text).0
     }
 
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
-    }
-
-    fn at(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        moment(*at)
-    }
-
-    fn until(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        until(*at)
-    }
-
-    fn word(&self, word: &str) -> String {
-        let _ = self;
-        words(word)
-    }
-
     fn verdict(&self, verdict: &VerdictView) -> String {
         let _ = self;
         did(verdict)
@@ -274,7 +253,8 @@ pub(super) fn changed(shown: &str, now: &RequestView, bundle: &str) -> Vec<Strin
         .zip(now.split('.'))
         .map(differs)
         .zip(parts)
-        .filter_map(|(differs, part)| differs.then(|| format!("{part} changed.")))
+        .filter(|(differs, _)| *differs)
+        .map(|(_, part)| format!("{part} changed."))
         .collect();
     if lines.is_empty() { vec!["Something that the verdict is bound to changed.".to_owned()] } else { lines }
 }

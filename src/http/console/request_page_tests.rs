@@ -9,6 +9,7 @@ use super::super::page::{Page, Place};
 use super::*;
 use crate::api::{HistoryView, QuestionView, RevocationView, SiblingView, TermsView};
 use crate::broker::Rights;
+use crate::domain::Timestamp;
 
 fn page() -> Page {
     Page {

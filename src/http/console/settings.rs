@@ -9,14 +9,12 @@ use serde::Deserialize;
 
 use super::super::HttpState;
 use super::super::refusal::Refusal;
-use super::page::{Page, Place, show};
+use super::page::{Page, Place, Reading as _, show};
 use super::see_other;
 use super::session::Posted;
-use super::text::{Shown, exact, moment, reveal, until};
 use super::visit::Visit;
 use crate::api::{DelegationAsk, DelegationView, PasskeyView, SessionView, Whoami};
 use crate::broker::SessionsAsk;
-use crate::domain::Timestamp;
 
 /// Longest that somebody may stand in, in days.
 const MAX_DAYS: i64 = 30;
@@ -33,28 +31,6 @@ struct SettingsPage {
     is_fresh: bool,
     /// Who decides in whose place, as far as it concerns whoever looks.
     delegations: Vec<DelegationView>,
-}
-
-impl SettingsPage {
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
-    }
-
-    fn said(&self, text: &str) -> Shown {
-        let _ = self;
-        reveal(text)
-    }
-
-    fn at(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        moment(*at)
-    }
-
-    fn until(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        until(*at)
-    }
 }
 
 /// `GET /settings`

@@ -13,8 +13,8 @@ use super::super::HttpState;
 use super::super::body::Params;
 use super::super::caller::PathId;
 use super::super::refusal::Refusal;
-use super::page::{Page, Place, show};
-use super::text::{Shown, exact, moment, reveal, until, words};
+use super::page::{Page, Place, Reading as _, show};
+use super::text::{Shown, moment, reveal, words};
 use super::visit::Visit;
 use crate::api::{Closure, LeaseView, TaskAnswer};
 use crate::broker::{EventsAsk, LeasesAsk, PageAsk, TasksAsk};
@@ -49,11 +49,6 @@ impl TasksPage {
         let _ = self;
         let line: String = task.purpose.as_str().chars().take(160).collect();
         reveal(&line)
-    }
-
-    fn at(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        moment(*at)
     }
 
     fn standing(&self, task: &Task) -> (&'static str, String) {
@@ -133,26 +128,6 @@ impl TaskPage {
         standing(&self.task, self.page.now)
     }
 
-    fn said(&self, text: &str) -> Shown {
-        let _ = self;
-        reveal(text)
-    }
-
-    fn exact(&self, text: &str) -> Shown {
-        let _ = self;
-        exact(text)
-    }
-
-    fn at(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        moment(*at)
-    }
-
-    fn until(&self, at: &Timestamp) -> Shown {
-        let _ = self;
-        until(*at)
-    }
-
     /// What is known of all of it, in a sentence.
     fn summary(&self) -> (&'static str, String) {
         let Some(closure) = &self.closure else { return ("", String::new()) };
@@ -188,16 +163,12 @@ pub(super) async fn read(
         TaskState::Closed { .. } => Some(state.broker.closure_of_task(&caller, &id).await?),
         TaskState::Open => None,
     };
-    let leases = match &closure {
-        Some(closure) => closure.leases.clone(),
-        None => {
-            let page = PageAsk { limit: Some(EVENTS_SHOWN), cursor: None };
-            state
-                .broker
-                .list_leases(&caller, LeasesAsk { task: Some(id.clone()), page, ..LeasesAsk::default() })
-                .await?
-                .items
-        }
+    let leases = if let Some(closure) = &closure {
+        closure.leases.clone()
+    } else {
+        let page = PageAsk { limit: Some(EVENTS_SHOWN), cursor: None };
+        let ask = LeasesAsk { task: Some(id.clone()), page, ..LeasesAsk::default() };
+        state.broker.list_leases(&caller, ask).await?.items
     };
     let events = if visit.rights.audit {
         let page = PageAsk { limit: Some(EVENTS_SHOWN), cursor: None };
