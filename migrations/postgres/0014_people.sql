@@ -28,7 +28,7 @@ CREATE TABLE delegation (
     from_at BIGINT NOT NULL,
     until_at BIGINT NOT NULL,
     ended_at BIGINT,
-    ended_by TEXT
+    ended_by TEXT COLLATE "C"
 );
 CREATE INDEX delegation_by_giver ON delegation (giver, until_at);
 CREATE INDEX delegation_by_receiver ON delegation (receiver, until_at);

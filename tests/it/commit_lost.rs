@@ -119,6 +119,8 @@ async fn ha_05_a_revocation_whose_commit_was_cut_ends_it_or_says_that_it_did_not
         let linked = Linked::start().await;
         let task = linked.open(READ).await.expect(201);
         let body = json!({ "target": { "task": task["id"] }, "reason": "enough" });
+        // Who the operator is has been written down before.
+        linked.house.get("/v1/whoami", &linked.house.operator()).await.expect(200);
         linked.proxy.cut(cut);
         let first = linked.house.post("/v1/revocations", &linked.house.operator(), &body).await;
         linked.proxy.cuts(1).await;

@@ -124,7 +124,12 @@ fn api_02_what_print_routes_says_is_what_the_doors_do() {
         let (_, statuses) = DOORS.iter().find(|(known, _)| *known == door).unwrap_or_else(|| panic!("{door}?"));
         printed += 1;
         let named = |word: &str| words[2..].contains(&word);
-        let passes = |columns: &[usize]| columns.iter().any(|column| statuses[*column] < 300);
+        // People whose token does not say when they signed in are told to do it again: they were let in, and asked for more.
+        let passes = |columns: &[usize]| {
+            columns.iter().any(|column| statuses[*column] < 300)
+                || door.contains("/v1/passkeys")
+                    && columns.iter().all(|column| statuses[*column] == 401 && *column > 2 && *column < 7)
+        };
         assert_eq!(named("nobody"), passes(&[0]), "{line}");
         if !named("nobody") {
             assert_eq!(named("agent"), passes(&[1, 2]), "{line}");

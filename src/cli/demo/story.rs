@@ -200,7 +200,7 @@ impl Story {
     async fn wrong_digest(&mut self, on: &Stage) -> Seen {
         let other = format!("sha256:{}", "0".repeat(64));
         let result = on.approver.decide_request(&self.high.request, &Self::verdict(&other)).await;
-        refused(result, ProblemKind::ApprovalMismatch)
+        refused(result, ProblemKind::ApprovalStale)
     }
 
     async fn approve(&mut self, on: &Stage) -> Seen {

@@ -94,12 +94,6 @@ pub(super) async fn read(PathId(file): PathId, headers: HeaderMap) -> Result<Res
     Ok((out, asset.bytes).into_response())
 }
 
-/// Bytes of everything a page brings along, compressed.
-#[cfg(test)]
-pub(super) fn weight() -> usize {
-    ASSETS.iter().map(|asset| asset.zipped.len()).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

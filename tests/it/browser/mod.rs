@@ -157,22 +157,20 @@ impl Site {
     pub(super) async fn visit(&self, browser: &Browser, path: &str, person: &str) {
         let page = format!("{}{path}", self.url);
         browser.open(&page).await;
-        self.through(browser, person).await;
-    }
-
-    /// Answer the provider's pages as this person, until one of ours comes.
-    pub(super) async fn through(&self, browser: &Browser, person: &str) {
-        for _ in 0..4 {
-            if browser.url().await.starts_with(&self.url) {
-                return;
-            }
+        if browser.url().await.starts_with(&self.url) {
+            return;
+        }
+        while !browser.url().await.starts_with(&self.url) {
             if browser.count("input[name=login]").await > 0 {
                 browser.type_into("input[name=login]", person).await;
                 browser.type_into("input[name=password]", "any").await;
             }
+            let before = browser.url().await;
             browser.click("form [type=submit]").await;
+            browser.until("the provider goes on", async || browser.url().await != before).await;
         }
-        assert!(browser.url().await.starts_with(&self.url), "{}", browser.source().await);
+        // What its pages lack is no business of ours.
+        browser.complaints().await;
     }
 
     pub(super) fn log(&self) -> String {

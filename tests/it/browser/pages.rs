@@ -9,6 +9,18 @@ use crate::support::webdriver::{Browser, DESK, PHONE};
 /// The narrowest screen that counts, and what a desk's becomes when it is zoomed to 200 %.
 const NARROW: (u32, u32) = (320, 640);
 
+/// Most bytes that come over the wire for a page with everything it brings along.
+const MAX_BYTES: u64 = 60_000;
+
+/// What came over the wire for the page, as the browser counted it; every part of it from the broker.
+async fn weight(browser: &Browser) -> u64 {
+    let script = "const all = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]; \
+        return [all.reduce((sum, one) => sum + one.encodedBodySize, 0), all.filter((one) => new URL(one.name).host !== location.host).length]";
+    let found = browser.run(script).await;
+    assert_eq!(found[1], json!(0), "nothing comes from anybody else");
+    found[0].as_u64().unwrap()
+}
+
 #[tokio::test]
 async fn axe_finds_nothing_wrong_with_any_page_and_each_fits_every_screen() {
     let site = Site::start().await;
@@ -42,6 +54,7 @@ async fn axe_finds_nothing_wrong_with_any_page_and_each_fits_every_screen() {
                 browser.complaints().await;
             }
             sound(&browser, &format!("{name} on {screen}")).await;
+            assert!(weight(&browser).await < MAX_BYTES, "{name} weighs {} bytes", weight(&browser).await);
             browser.picture(&format!("{name}-{screen}")).await;
         }
         let cookies = browser.cookies().await;
@@ -92,13 +105,22 @@ async fn con_02_what_an_agent_says_is_shown_and_never_run() {
     }
 }
 
+/// Another web site, with this page.
+async fn elsewhere(page: String) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/", axum::routing::get(async move || axum::response::Html(page.clone())));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
 #[tokio::test]
 async fn con_03_no_page_lets_itself_be_framed() {
     let site = Site::start().await;
     let browser = Browser::start(DESK, true).await;
     site.visit(&browser, "/", "ann").await;
-    let page = format!("data:text/html,<title>evil</title><iframe src=\"{}/live\"></iframe>", site.url);
-    browser.open(&page).await;
+    let page = format!("<!doctype html><title>evil</title><iframe src=\"{}/live\"></iframe>", site.url);
+    browser.open(&elsewhere(page).await).await;
     browser
         .until("the browser says that it refused", async || {
             browser.complaints().await.iter().any(|said| said.contains("frame"))
@@ -116,13 +138,16 @@ async fn con_01_a_form_of_another_site_is_refused() {
     let csrf = browser.property("[name=csrf]", "value").await;
     // Another site that has even got hold of the token: its form is a form of another site's all the same.
     let form = format!(
-        "data:text/html,<title>evil</title><form method=post action=\"{}/r/{request}/verdict\"><input name=csrf value={csrf}>\
-         <input name=request_digest value={digest}><button name=verdict value=approve>go</button></form>",
+        "<!doctype html><title>evil</title><form method=post action=\"{}/r/{request}/verdict\"><input name=csrf value=@CSRF@>\
+         <input name=request_digest value=@DIGEST@><button name=verdict value=approve>go</button></form>",
         site.url
     );
-    browser.open(&form).await;
+    let (csrf, digest) = (csrf.as_str().unwrap(), digest.as_str().unwrap());
+    let form = form.replace("@CSRF@", csrf).replace("@DIGEST@", digest);
+    browser.open(&elsewhere(form).await).await;
     browser.click("button").await;
-    browser.until("the page answers", async || browser.url().await.contains("/verdict")).await;
+    // The session's cookie is not sent along; whoever comes without one is sent to sign in, and nothing is done.
+    browser.until("the broker answers", async || browser.url().await.starts_with(&site.url)).await;
     assert_eq!(site.read(&format!("/v1/requests/{request}")).await["state"], "pending");
 }
 

@@ -103,7 +103,7 @@ fn exec_waits_for_a_person_and_then_runs() {
     let request = request.trim().to_owned();
     let (code, out, err) = run(&mut dev.by("dev-approver", &["inbox", "approve", &request, "--reason", "checked"]));
     assert_eq!(code, 0, "{err}");
-    assert!(out.contains("granted") && err.contains("release-bot asks for sandbox:releases:write"), "{out}{err}");
+    assert!(out.contains("granted") && err.contains("release-bot wants to WRITE sandbox:releases"), "{out}{err}");
     let (code, out, _) = said(child.wait_with_output().unwrap());
     assert_eq!((code, out.as_str()), (0, "ran\n"));
 }

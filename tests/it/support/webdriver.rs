@@ -7,15 +7,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use data_encoding::BASE64;
+use hallpass::sys::{Clock as _, SteadyClock};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::foreign;
-use super::loopback::{Wire, request};
+use super::loopback::Wire;
 use super::ports::free_ports;
 
-/// Longest wait for anything a page shall show.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait for anything a page shall show, in milliseconds.
+const PATIENCE_MILLIS: i64 = 20_000;
 /// The member that names an element (WebDriver §12.1).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// A phone's screen and a desk's, in CSS pixels.
@@ -65,12 +66,14 @@ impl Browser {
                 }
             }
         };
-        let wire = tokio::time::timeout(PATIENCE, connecting).await.expect("ChromeDriver does not listen");
+        let wire = tokio::time::timeout(Duration::from_millis(PATIENCE_MILLIS.unsigned_abs()), connecting)
+            .await
+            .expect("ChromeDriver does not listen");
         let mut browser = Self { driver, wire: Mutex::new(wire), session: String::new(), _profile: profile };
         let mut options = json!({
             "args": [
                 "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking",
-                "--no-first-run", "--force-device-scale-factor=1", "--lang=en-US", format!("--window-size={width},{height}"),
+                "--no-first-run", "--force-prefers-reduced-motion", "--force-device-scale-factor=1", "--lang=en-US", format!("--window-size={width},{height}"),
                 format!("--user-data-dir={}", browser._profile.path().display()),
             ],
         });
@@ -79,24 +82,30 @@ impl Browser {
             options["mobileEmulation"] =
                 json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0 } });
         }
-        if !javascript {
-            options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
-        }
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" },
             "webauthn:virtualAuthenticators": true,
         } } });
         let made = browser.command("POST", "", &wanted).await;
         browser.session = format!("/{}", made["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {made}")));
+        if !javascript {
+            let off = json!({ "cmd": "Emulation.setScriptExecutionDisabled", "params": { "value": true } });
+            browser.command("POST", "/goog/cdp/execute", &off).await;
+        }
         browser
     }
 
     /// A command that may fail; what it says.
     async fn try_command(&self, method: &str, path: &str, body: &Value) -> Result<Value, Value> {
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        let sent = request(method, &format!("/session{}{path}", self.session), "", "application/json", &body);
+        // ChromeDriver answers nobody who does not call it by a name of this machine.
+        let sent = format!(
+            "{method} /session{}{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            self.session,
+            body.len()
+        );
         let mut wire = self.wire.lock().await;
-        let answer = wire.send(&sent).await.expect("ChromeDriver answers");
+        let answer = wire.send(sent.as_bytes()).await.expect("ChromeDriver answers");
         let said: Value = answer.json();
         if answer.status == 200 { Ok(said["value"].clone()) } else { Err(said["value"].clone()) }
     }
@@ -136,17 +145,14 @@ impl Browser {
 
     /// Wait until something is so; the page as it is when it does not become so.
     pub(crate) async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
-        let waiting = async {
-            let mut tries = tokio::time::interval(Duration::from_millis(50));
-            loop {
-                tries.tick().await;
-                if is_so().await {
-                    return;
-                }
+        let clock = SteadyClock::default();
+        let (from, mut tries) = (clock.now(), tokio::time::interval(Duration::from_millis(50)));
+        // No command is given up half-way: its answer would be taken for the next one's.
+        while !is_so().await {
+            if clock.now().millis_since(from) > PATIENCE_MILLIS {
+                panic!("{what}, at {}:\n{}", self.url().await, self.text("body").await);
             }
-        };
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("{what}, at {}:\n{}", self.url().await, self.text("body").await);
+            tries.tick().await;
         }
     }
 
