@@ -66,6 +66,7 @@ fn label(name: &str) -> String {
 
 fn plain(value: &Value) -> Shown {
     match value {
+        Value::String(text) if text.is_empty() => exact("empty"),
         Value::String(text) => exact(text),
         Value::Null => exact("none"),
         Value::Bool(true) => exact("yes"),

@@ -47,6 +47,8 @@ async fn what_is_new_is_told_and_nothing_else() {
     let (_, first) = console.ask(json!({})).await;
     let mut stream = open(&console, browser.session().unwrap(), &format!("/stream?after={first}")).await;
     assert_eq!(next(&mut stream).await.unwrap(), "retry: 5000\n\n");
+    // Ids sort by the millisecond in which they were made.
+    console.wire.clock.advance_secs(1);
     console.ask(json!({ "scopes": ["sandbox:releases:write"] })).await;
     let news = event(&mut stream).await.unwrap();
     assert_eq!(news, "event: news\ndata: {\"pending\":\"2\",\"text\":\"1 new request – show\"}\n\n");
