@@ -75,11 +75,7 @@ pub async fn build(config: &Config, world: World) -> anyhow::Result<Built> {
     let public_url = config.public_url();
     let http = HttpClient::new(None).context("setting up the outgoing HTTP client")?;
     let provider = provider(config, &http)?;
-    let callbacks = CallbackSettings {
-        http: http.clone(),
-        hosts: config.access_requests.callback_hosts.clone(),
-        private_hosts: config.access_requests.private_callback_hosts.clone(),
-    };
+    let callbacks = callbacks(config, &http);
     let verifiers = Verifiers::new(&config.issuers, &public_url, http.clone()).context("[[issuers]]")?;
     let channels =
         Channels::build(&config.notify, &SenderDeps { http, folder: config.folder() }).context("[[notify]]")?;
@@ -146,6 +142,15 @@ pub fn provider(config: &Config, http: &HttpClient) -> anyhow::Result<Option<Pro
     let Some(settings) = config.sign_in.clone() else { return Ok(None) };
     let back = format!("{}{}", config.public_url(), crate::http::SIGN_IN_CALLBACK);
     Provider::new(settings, &config.issuers, &back, http).map(Some).context("[sign_in]")
+}
+
+fn callbacks(config: &Config, http: &HttpClient) -> CallbackSettings {
+    let settings = &config.access_requests;
+    CallbackSettings {
+        http: http.clone(),
+        hosts: settings.callback_hosts.clone(),
+        private_hosts: settings.private_callback_hosts.clone(),
+    }
 }
 
 /// How often a database's clock is read before anything rests on it.

@@ -219,12 +219,10 @@ impl Broker {
         settled: &mut Settled,
     ) -> Result<(), BrokerError> {
         let Group { backend, scopes, ttl, decision, lease, plan } = group;
-        let (effect, plan_digest) = match &plan {
-            Some(plan) => (plan.effect.clone(), plan.digest),
-            None => ("null".to_owned(), sha256("null")),
-        };
-        let key = asking.confirmation_key;
-        let digest = request_digest(asking.task, &scopes, ttl, key, (plan_digest, decision.bundle), &[])?;
+        let nothing = || ("null".to_owned(), sha256("null"));
+        let (effect, plan_digest) = plan.as_ref().map_or_else(nothing, |plan| (plan.effect.clone(), plan.digest));
+        let (key, of) = (asking.confirmation_key, (plan_digest, decision.bundle));
+        let digest = request_digest(asking.task, &scopes, ttl, key, of, &[])?;
         if let Some(repeated) = self.waiting_like(asking.task, &decision, digest, record).await? {
             settled.repeated.push(repeated);
             return Ok(());

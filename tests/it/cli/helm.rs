@@ -44,6 +44,12 @@ fn check(configuration: &str) -> (i32, String) {
     for name in ["database-password", "sign-in", "resource-server-0", "resource-server-1"] {
         mount(&root.join("secrets").join(name), &"n".repeat(32));
     }
+    for name in ["notify-0-secrets-0", "notify-0-secrets-1"] {
+        mount(&root.join("secrets").join(name), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    }
+    for name in ["notify-1-token", "notify-1-signing_secret", "notify-2-password"] {
+        mount(&root.join("secrets").join(name), "a secret");
+    }
     crate::support::openssh::write_authority(&root.join("secrets/backend-1-ca_key"));
     mount(&root.join("files/mesh.json"), r#"{"keys":[]}"#);
     mount(&root.join("token/token"), "token");
