@@ -296,11 +296,11 @@ async fn prepare(wire: &Wire, door: &str, story: &mut Story) {
     };
     if door.ends_with("/answers") {
         let path = format!("/v1/requests/{}/questions", story.request);
-        story.asked = made(APPROVER, &path, json!({ "text": "Why?" })).await["id"].as_str().unwrap().to_owned();
+        made(APPROVER, &path, json!({ "text": "Why?" })).await["id"].as_str().unwrap().clone_into(&mut story.asked);
     }
     if door.contains("/delegations/") {
         let body = json!({ "to": "maya", "until": story.later, "reason": "away" });
-        story.delegation = made(APPROVER, "/v1/delegations", body).await["id"].as_str().unwrap().to_owned();
+        made(APPROVER, "/v1/delegations", body).await["id"].as_str().unwrap().clone_into(&mut story.delegation);
     }
     if door.ends_with("/review") {
         let path = format!("/v1/requests/{}/verdict", story.request);

@@ -206,15 +206,12 @@ async fn api_02_each_door_of_the_console_opens_for_those_it_should() {
             // Who changes something gets a world of their own, so that it is there for the next.
             let changes = door.starts_with("POST") && *expected < 400;
             let own = if changes { Some(World::start(door).await) } else { None };
-            let (status, to) = match &own {
-                Some(own) => {
-                    let (cookie, csrf) = own.sign_in(*visitor).await;
-                    own.knock(door, &[("cookie", cookie)], &csrf).await
-                }
-                None => {
-                    let (cookie, csrf) = &known[index];
-                    shared.knock(door, &[("cookie", cookie.clone())], csrf).await
-                }
+            let (status, to) = if let Some(own) = &own {
+                let (cookie, csrf) = own.sign_in(*visitor).await;
+                own.knock(door, &[("cookie", cookie)], &csrf).await
+            } else {
+                let (cookie, csrf) = &known[index];
+                shared.knock(door, &[("cookie", cookie.clone())], csrf).await
             };
             let leads = !to.starts_with("/sign-in") || door.contains("sign-") || door.ends_with("end-all");
             if status != *expected || !leads {

@@ -8,7 +8,7 @@ use tower::ServiceExt as _;
 use super::*;
 
 /// Far longer than any step takes; a bound, not a wait.
-const LONG: std::time::Duration = std::time::Duration::from_secs(60);
+const LONG: std::time::Duration = std::time::Duration::from_mins(1);
 
 async fn open(console: &Console, cookie: &str, path: &str) -> Body {
     let request = Request::get(path)

@@ -17,7 +17,7 @@ fn fault<T: std::fmt::Debug>(answer: Result<T, BrokerError>) -> PasskeyFault {
     }
 }
 
-fn needs_step_up<T: std::fmt::Debug>(answer: Result<T, BrokerError>) {
+fn needs_step_up<T: std::fmt::Debug>(answer: &Result<T, BrokerError>) {
     assert!(matches!(answer, Err(BrokerError::SignInAgain(_))), "{answer:?}");
 }
 
@@ -32,7 +32,7 @@ async fn a_first_passkey_rests_on_a_fresh_sign_in_and_a_second_one_on_the_first(
         Some(world.harness.clock.now().plus_millis(60_001)),
     ] {
         stale.sign_in.at = at;
-        needs_step_up(world.begin(&stale).await);
+        needs_step_up(&world.begin(&stale).await);
     }
     let challenge = world.begin(&ann).await.unwrap();
     assert!(challenge.get.is_none(), "there is no passkey to ask");
@@ -41,7 +41,7 @@ async fn a_first_passkey_rests_on_a_fresh_sign_in_and_a_second_one_on_the_first(
     assert_eq!(create["attestation"], "none");
     assert!(!create["user"]["id"].as_str().unwrap().contains("ann"), "{create}");
     let ask = world.made(&challenge, &json!({}));
-    needs_step_up(world.broker().finish_passkey(&stale, &ask).await);
+    needs_step_up(&world.broker().finish_passkey(&stale, &ask).await);
     let first = world.broker().finish_passkey(&ann, &ask).await.unwrap();
     assert_eq!(
         (&*first.name, &*first.backup, &first.transports[..]),
@@ -104,7 +104,7 @@ async fn a_removed_passkey_signs_nothing_and_its_removal_opens_no_door() {
     assert!(matches!(world.broker().end_passkey(&bob, &passkey.id).await, Err(BrokerError::NotFound("passkey"))));
     let mut stale = ann.clone();
     stale.sign_in.at = None;
-    needs_step_up(world.broker().end_passkey(&stale, &passkey.id).await);
+    needs_step_up(&world.broker().end_passkey(&stale, &passkey.id).await);
     let renamed =
         world.broker().rename_passkey(&ann, &passkey.id, &PasskeyNameAsk { name: "old laptop".to_owned() }).await;
     assert_eq!(renamed.unwrap().name, "old laptop");
@@ -119,7 +119,7 @@ async fn a_removed_passkey_signs_nothing_and_its_removal_opens_no_door() {
     assert_eq!(world.events("passkey.renamed").await.len(), 1);
 
     // Whoever holds the session could remove the last one; but the next one takes another sign-in.
-    needs_step_up(world.begin(&ann).await);
+    needs_step_up(&world.begin(&ann).await);
     world.harness.clock.advance_secs(1);
     let again = world.person("ann");
     let challenge = world.begin(&again).await.unwrap();

@@ -191,7 +191,7 @@ async fn con_01_a_form_that_no_page_of_the_session_sent_changes_nothing() {
     let refused = async |browser: &mut Browser<'_>, fields: &[(&str, &str)], headers: &[(&str, &str)], why: &str| {
         let reply = browser.post_from("/sign-out", fields, headers).await;
         assert_eq!(reply.status, 403, "{fields:?} {headers:?}");
-        let page = String::from_utf8(reply.body.to_vec()).unwrap();
+        let page = String::from_utf8(reply.body).unwrap();
         assert!(page.contains("csrf-failed"), "{why}: {page}");
     };
     refused(&mut browser, &[], &[ours], "token").await;

@@ -16,7 +16,10 @@ async fn figures_count_what_is_there() {
     assert_eq!(decided.iter().map(|one| one.count).sum::<i64>(), 1);
     assert_eq!(decided[0].determining, story.decision.determining);
     let policy = &story.decision.determining[0].id;
-    assert_eq!(f.store.list_decisions_by_policy(policy, long_ago, 10).await.unwrap(), [story.decision.clone()]);
+    assert_eq!(
+        f.store.list_decisions_by_policy(policy, long_ago, 10).await.unwrap(),
+        std::slice::from_ref(&story.decision)
+    );
     assert_eq!(f.store.list_decisions_by_policy("%", long_ago, 10).await.unwrap(), []);
     let later = START.plus(ttl(3600));
     assert_eq!(f.store.count_decisions(later).await.unwrap(), []);
@@ -29,7 +32,7 @@ async fn figures_count_what_is_there() {
         TaskFilter { open: Some(false), ..TaskFilter::default() },
     );
     let listed = f.store.list_newest_tasks(&open, None, 10).await.unwrap();
-    assert_eq!(listed, [task.clone()]);
+    assert_eq!((listed.len(), listed.first()), (1, Some(task)));
     assert_eq!(f.store.list_newest_tasks(&open, Some(task.id), 10).await.unwrap(), []);
     assert_eq!(f.store.list_newest_tasks(&closed, None, 10).await.unwrap(), []);
 }

@@ -126,11 +126,6 @@ impl Browser {
         self.command("GET", "/url", &Value::Null).await.as_str().unwrap().to_owned()
     }
 
-    /// The page as it is now.
-    pub(crate) async fn source(&self) -> String {
-        self.command("GET", "/source", &Value::Null).await.as_str().unwrap().to_owned()
-    }
-
     async fn find(&self, css: &str) -> Option<String> {
         let found =
             self.try_command("POST", "/element", &json!({ "using": "css selector", "value": css })).await.ok()?;
