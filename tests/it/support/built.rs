@@ -83,12 +83,11 @@ pub(super) async fn build(
     .map(|text| toml::from_str(text).unwrap())
     .collect();
     let told: Vec<ChannelSettings> = notify.iter().map(|text| toml::from_str(text).unwrap()).collect();
-    let sender_deps = SenderDeps { http: HttpClient::new(None).unwrap(), folder: dir.to_owned() };
-    let channels = Channels::build(&told, &sender_deps).unwrap();
+    let channels = Channels::build(&told, &SenderDeps { http: http.clone(), folder: dir.to_owned() }).unwrap();
     // A receiver of callbacks listens on this machine, on whatever port it got; a test that has one writes its place down.
     let private_hosts = std::fs::read_to_string(dir.join("callback-hosts")).unwrap_or_default();
     let callbacks = CallbackSettings {
-        http: HttpClient::new(None).unwrap(),
+        http: http.clone(),
         hosts: vec!["callbacks.example".to_owned(), "127.0.0.1".to_owned(), "localhost".to_owned()],
         private_hosts: private_hosts.lines().map(str::to_owned).collect(),
     };

@@ -28,7 +28,7 @@ pub(crate) struct Browser {
     driver: Child,
     wire: Mutex<Wire>,
     session: String,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 impl Drop for Browser {
@@ -69,12 +69,12 @@ impl Browser {
         let wire = tokio::time::timeout(Duration::from_millis(PATIENCE_MILLIS.unsigned_abs()), connecting)
             .await
             .expect("ChromeDriver does not listen");
-        let mut browser = Self { driver, wire: Mutex::new(wire), session: String::new(), _profile: profile };
+        let mut browser = Self { driver, wire: Mutex::new(wire), session: String::new(), profile };
         let mut options = json!({
             "args": [
                 "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking",
                 "--no-first-run", "--force-prefers-reduced-motion", "--force-device-scale-factor=1", "--lang=en-US", format!("--window-size={width},{height}"),
-                format!("--user-data-dir={}", browser._profile.path().display()),
+                format!("--user-data-dir={}", browser.profile.path().display()),
             ],
         });
         if width < 500 {
@@ -144,9 +144,8 @@ impl Browser {
         let (from, mut tries) = (clock.now(), tokio::time::interval(Duration::from_millis(50)));
         // No command is given up half-way: its answer would be taken for the next one's.
         while !is_so().await {
-            if clock.now().millis_since(from) > PATIENCE_MILLIS {
-                panic!("{what}, at {}:\n{}", self.url().await, self.text("body").await);
-            }
+            let patient = clock.now().millis_since(from) <= PATIENCE_MILLIS;
+            assert!(patient, "{what}, at {}:\n{}", self.url().await, self.text("body").await);
             tries.tick().await;
         }
     }
