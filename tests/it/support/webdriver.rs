@@ -168,9 +168,12 @@ impl Browser {
         self.until(&format!("`{css}` does not say `{text}`"), async || self.text(css).await.contains(text)).await;
     }
 
-    /// Click it once it is there, as a person does: in view, and not covered by anything.
+    /// Click it once it is there, as a person does: scrolled to, and not covered by anything.
     pub(crate) async fn click(&self, css: &str) {
         let element = self.element(css).await;
+        let scroll = "arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })";
+        let body = json!({ "script": scroll, "args": [{ ELEMENT: element }] });
+        self.command("POST", "/execute/sync", &body).await;
         self.command("POST", &format!("/element/{element}/click"), &json!({})).await;
     }
 
