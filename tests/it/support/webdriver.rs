@@ -17,6 +17,8 @@ use super::ports::free_ports;
 
 /// Longest wait for anything a page shall show, in milliseconds.
 const PATIENCE_MILLIS: i64 = 20_000;
+/// Longest that one command may take.
+const LONGEST: Duration = Duration::from_mins(1);
 /// The member that names an element (WebDriver §12.1).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// A phone's screen and a desk's, in CSS pixels.
@@ -70,24 +72,23 @@ impl Browser {
             .await
             .expect("ChromeDriver does not listen");
         let mut browser = Self { driver, wire: Mutex::new(wire), session: String::new(), profile };
-        let mut options = json!({
+        let options = json!({
             "args": [
                 "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-background-networking",
                 "--no-first-run", "--force-prefers-reduced-motion", "--force-device-scale-factor=1", "--lang=en-US", format!("--window-size={width},{height}"),
                 format!("--user-data-dir={}", browser.profile.path().display()),
             ],
         });
-        if width < 500 {
-            // A window cannot be that narrow; a screen can.
-            options["mobileEmulation"] =
-                json!({ "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0 } });
-        }
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" },
             "webauthn:virtualAuthenticators": true,
         } } });
         let made = browser.command("POST", "", &wanted).await;
         browser.session = format!("/{}", made["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {made}")));
+        // A window cannot be that narrow; a screen can.
+        let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let screen = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": screen });
+        browser.command("POST", "/goog/cdp/execute", &screen).await;
         if !javascript {
             let off = json!({ "cmd": "Emulation.setScriptExecutionDisabled", "params": { "value": true } });
             browser.command("POST", "/goog/cdp/execute", &off).await;
@@ -105,7 +106,8 @@ impl Browser {
             body.len()
         );
         let mut wire = self.wire.lock().await;
-        let answer = wire.send(sent.as_bytes()).await.expect("ChromeDriver answers");
+        let answer = tokio::time::timeout(LONGEST, wire.send(sent.as_bytes())).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{method} {path}: no answer")).expect("ChromeDriver answers");
         let said: Value = answer.json();
         if answer.status == 200 { Ok(said["value"].clone()) } else { Err(said["value"].clone()) }
     }
