@@ -112,19 +112,34 @@ impl Dev {
         format!("Bearer {}", answer["token"].as_str().expect("the dev issuer makes tokens"))
     }
 
-    /// The cookie of a console session.
+    /// The cookie of a console session: the link leads to the issuer and back, as it does a browser.
     async fn session(&self) -> String {
-        let path = self.link.split_once("/?").map(|(_, query)| format!("/?{query}")).unwrap();
-        let answer =
-            raw(self.address, &format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address))
-                .await;
-        let cookie = answer.lines().find_map(|line| {
-            let (name, value) = line.split_once(": ")?;
-            let cookie = value.split(';').next()?;
-            (name.eq_ignore_ascii_case("set-cookie") && cookie.starts_with("__Host-hallpass="))
-                .then(|| cookie.to_owned())
-        });
-        cookie.unwrap_or_else(|| panic!("the link signs in: {answer}"))
+        let mut url = url::Url::parse(&self.link).unwrap();
+        let mut cookies: Vec<(Option<u16>, String)> = Vec::new();
+        for _ in 0..8 {
+            let port = url.port();
+            let own: Vec<&str> =
+                cookies.iter().filter(|(of, _)| *of == port).map(|(_, cookie)| cookie.as_str()).collect();
+            let path = &url[url::Position::BeforePath..];
+            let (host, cookie) = (&url[url::Position::BeforeHost..url::Position::AfterPort], own.join("; "));
+            let sent = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n");
+            let answer = raw((self.address.ip(), port.unwrap()).into(), &sent).await;
+            let head = answer.split("\r\n\r\n").next().unwrap();
+            let values = |name: &str| -> Vec<&str> {
+                let of =
+                    |line: &'_ str| line.split_once(": ").is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
+                head.lines().filter(|line| of(line)).map(|line| line.split_once(": ").unwrap().1).collect()
+            };
+            for cookie in values("set-cookie") {
+                cookies.push((port, cookie.split(';').next().unwrap().to_owned()));
+            }
+            if let Some((_, session)) = cookies.iter().find(|(_, cookie)| cookie.starts_with("__Host-hallpass=")) {
+                return session.clone();
+            }
+            let next = *values("location").first().unwrap_or_else(|| panic!("the link signs in: {answer}"));
+            url = url.join(next).unwrap();
+        }
+        panic!("the link does not sign in within eight steps");
     }
 }
 
